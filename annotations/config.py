@@ -1,0 +1,133 @@
+"""Reads YAML into config classes: unknown keys are errors, every problem is told at once, dotted overrides apply.
+
+It knows how settings are read, and none of the settings.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Self, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from annotations.errors import ConfigError, did_you_mean
+
+
+class Config(BaseModel):
+    """Base of every config class: frozen, closed to unknown keys, loadable from YAML."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @classmethod
+    def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
+        """Read `path`, apply overrides such as `optimizer.lr=3e-4`, validate.
+
+        Raises:
+            ConfigError: with every problem of the file and the overrides in one message.
+        """
+        return cls.build(read_yaml(path), where=path, overrides=overrides)
+
+    @classmethod
+    def build(cls, values: Any, *, where: object, overrides: Sequence[str] = ()) -> Self:
+        """Validate plain values, naming `where` they came from in any error."""
+        if not isinstance(values, dict):
+            raise ConfigError(where, f"expected settings as `key: value`, found {type(values).__name__}")
+        problems = [problem for text in overrides if (problem := _override(values, text))]
+        try:
+            config = cls.model_validate(values)
+        except ValidationError as error:
+            problems += describe(error, cls)
+        if problems:
+            raise ConfigError(where, problems)
+        return config
+
+
+def read_yaml(path: str | Path) -> Any:
+    """Parse a YAML file.
+
+    Raises:
+        ConfigError: the file is missing, not UTF-8, not YAML, or sets a key twice.
+    """
+    path = Path(path)
+    try:
+        return yaml.load(path.read_text("utf-8"), Loader=_Loader) or {}
+    except OSError as error:
+        raise ConfigError(path, f"cannot be read ({error.strerror}); check the path") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(path, f"is not valid YAML: {' '.join(str(error).split())}") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses duplicate keys, which YAML forbids and PyYAML silently merges, and reads 3e-4 as a number."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is set twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+# YAML 1.1 takes 3e-4 for a string; this is YAML 1.2's rule for floats.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"),
+    list("-+0123456789."),
+)
+
+
+def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """One sentence for each problem pydantic found, with the dotted path and a hint."""
+    return [_sentence(dict(item), model) for item in error.errors()]
+
+
+def _sentence(item: dict[str, Any], model: type[BaseModel]) -> str:
+    location = item["loc"]
+    path = ".".join(str(part) for part in location) or "the whole"
+    if item["type"] == "extra_forbidden":
+        return f"{path}: unknown key; {did_you_mean(str(location[-1]), _fields(model, location[:-1]))}"
+    if item["type"] == "missing":
+        return f"{path}: is required and missing"
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "value_error" or isinstance(item["input"], dict | list):
+        return f"{path}: {message}"
+    return f"{path}: {message}, found {item['input']!r}"
+
+
+def _fields(model: type[BaseModel], path: Iterable[Any]) -> list[str]:
+    """The field names at `path` inside a model, walking through containers of models."""
+    for part in path:
+        field = model.model_fields.get(str(part))
+        inner = _models(field.annotation) if field else [model]
+        if not inner:
+            return []
+        model = inner[0]
+    return list(model.model_fields)
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models(part)]
+
+
+def _override(values: dict[str, Any], text: str) -> str | None:
+    """Apply `a.b=value` in place; a returned sentence says why it could not be."""
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        return f"override {text!r}: write it as key=value, for instance optimizer.lr=3e-4"
+    *parents, last = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            return f"override {text!r}: {parent!r} holds a value, not settings"
+    try:
+        values[last] = yaml.load(value, Loader=_Loader)
+    except yaml.YAMLError as error:
+        return f"override {text!r}: {' '.join(str(error).split())}"
+    return None

@@ -1,0 +1,157 @@
+"""A text with its labels: the one noun that people see. It knows offsets; it does not know which labels exist.
+
+Offsets are half-open and count Unicode code points, as Python's `str` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    model_validator,
+)
+
+from annotations.config import describe
+from annotations.errors import DocumentError
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Label(_Value):
+    """A label without a place: it belongs to the whole document."""
+
+    label: str
+    score: float | None = Field(default=None, ge=0, le=1)
+    """Probability, for predicted labels only."""
+
+
+class Span(Label):
+    """A label on `text[start:end]`."""
+
+    start: int = Field(ge=0)
+    end: int
+
+    @model_validator(mode="after")
+    def _forward(self) -> Self:
+        if self.end <= self.start:
+            raise ValueError(f"span {self.start}–{self.end} is empty or backward; end is exclusive")
+        return self
+
+
+Labels = tuple[Span, ...] | Label
+
+
+class FrozenDict(dict[str, Any]):
+    """A dict that refuses changes, so that a Document cannot change behind a caller's back."""
+
+    def _refuse(self, *_: Any, **__: Any) -> Any:
+        raise TypeError("a Document is immutable; make a changed one with its `with_labels`")
+
+    __setitem__ = __delitem__ = update = pop = popitem = clear = setdefault = __ior__ = _refuse
+
+    def __reduce__(self) -> tuple[type, tuple[dict[str, Any]]]:
+        return type(self), (dict(self),)
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
+
+def _layer(value: Any) -> Any:
+    """JSON lists become the tuples a strict model asks for."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _freeze(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return FrozenDict({str(key): _freeze(inner) for key, inner in value.items()})
+    return tuple(map(_freeze, value)) if isinstance(value, list | tuple) else value
+
+
+Frozen = Annotated[Mapping[str, Any], AfterValidator(_freeze), PlainSerializer(dict)]
+Layers = Annotated[
+    Mapping[str, Annotated[Labels, BeforeValidator(_layer)]], AfterValidator(FrozenDict), PlainSerializer(dict)
+]
+
+
+class Document(_Value):
+    """A text, the target it is read against, and its labels layer by layer.
+
+    A layer that is absent from `labels` is unannotated, which is not the same as annotated and empty (`()`).
+    """
+
+    id: str = Field(min_length=1)
+    """Unique within a data set."""
+    text: str
+    """Never normalised: offsets count its code points as they are."""
+    target: str | None = None
+    """The claim that targeted layers refer to."""
+    group: str | None = None
+    """Documents of one group (one article, say) are never split between training and test."""
+    labels: Layers = Field(default_factory=lambda: FrozenDict())
+    """Layer name to spans, or to one label for layers of kind `document`."""
+    source: Frozen = Field(default_factory=lambda: FrozenDict())
+    """Where it came from: file, hash, kept lines, task id; plain JSON values."""
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        if problems := list(_span_problems(self.text, self.labels)):
+            raise ValueError("; ".join(problems))
+        return self
+
+    @property
+    def fold(self) -> str:
+        """The group, or the document itself where it has none."""
+        return self.group or self.id
+
+    def spans(self, layer: str) -> tuple[Span, ...]:
+        """The spans of a layer in text order; empty where it is unannotated."""
+        found = self.labels.get(layer, ())
+        return found if isinstance(found, tuple) else ()
+
+    def with_labels(self, labels: Mapping[str, Labels]) -> Document:
+        """The same text and target with other labels, checked."""
+        return Document(
+            id=self.id, text=self.text, target=self.target, group=self.group, labels=FrozenDict(labels), source=self.source
+        )
+
+    def to_json(self) -> str:
+        """One line of JSON; what is unset is left out."""
+        return self.model_dump_json(exclude_none=True, exclude_defaults=True)
+
+    @classmethod
+    def from_json(cls, line: str, *, where: object) -> Self:
+        """Parse one line of JSON.
+
+        Raises:
+            DocumentError: naming `where` and every problem of the line.
+        """
+        try:
+            return cls.model_validate_json(line)
+        except ValidationError as error:
+            raise DocumentError(where, describe(error, cls)) from None
+
+
+def _span_problems(text: str, layers: Mapping[str, Labels]) -> Iterator[str]:
+    for name, spans in layers.items():
+        if not isinstance(spans, tuple):
+            continue
+        previous = Span.model_construct(label="", start=0, end=0)
+        for span in spans:
+            quoted = f"{name} {span.label} {span.start}–{span.end}"
+            if span.end > len(text):
+                yield f"{quoted} runs past the text's {len(text)} characters"
+            if span.start < previous.start:
+                yield f"{quoted} is out of order: sort spans by start"
+            elif span.start < previous.end:
+                yield f"{quoted} overlaps {previous.label} {previous.start}–{previous.end}"
+            previous = span

@@ -1,0 +1,98 @@
+"""Finds out what a file holds and reads its documents. It knows suffixes and first characters, not what labels mean."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+
+from annotations.document import Document
+from annotations.errors import DocumentError
+from annotations.labelstudio import ImportReport, bare_document, from_tasks, read_export
+from annotations.schema import Schema
+from annotations.storage import parse_lines, read_jsonl
+
+
+def annotated_documents(paths: Iterable[str | Path], schema: Schema) -> tuple[list[Document], ImportReport]:
+    """All annotated documents of JSONL files and Label Studio exports, checked against the schema.
+
+    Raises:
+        DocumentError: with the problems of every file at once; also for an id that two files use.
+    """
+    documents: list[Document] = []
+    whole = ImportReport()
+    problems: list[str] = []
+    for path in map(Path, paths):
+        try:
+            found, report = _read(path, schema)
+        except DocumentError as error:
+            problems += [f"{path}: {problem}" for problem in error.problems]
+            continue
+        documents += found
+        whole.repairs += report.repairs
+        whole.skipped += report.skipped
+    problems += [f"document id {name!r} is used twice" for name in _repeated(document.id for document in documents)]
+    if problems:
+        raise DocumentError("data", problems)
+    whole.documents = len(documents)
+    return documents, whole
+
+
+def _read(path: Path, schema: Schema) -> tuple[list[Document], ImportReport]:
+    if path.suffix == ".jsonl":
+        documents = list(read_jsonl(path, schema))
+        return documents, ImportReport(documents=len(documents))
+    if path.suffix == ".json":
+        return from_tasks(read_export(path), schema)
+    raise DocumentError(path, "is neither .jsonl (Documents) nor .json (a Label Studio export); convert or rename it")
+
+
+def _repeated(names: Iterable[str]) -> list[str]:
+    seen: set[str] = set()
+    return sorted({name for name in names if name in seen or seen.add(name)})  # type: ignore[func-returns-value]
+
+
+def bare_documents(path: str) -> Iterator[Document]:
+    """The texts of a file to tag, or of standard input for `-`: JSONL, a Label Studio export, or one plain text.
+
+    Line ends and every other character stay as they are, so that offsets fit the file.
+    """
+    if path == "-":
+        yield from _stdin()
+    elif path.endswith(".jsonl"):
+        yield from read_jsonl(path)
+    elif path.endswith(".json"):
+        yield from map(bare_document, read_export(path))
+    else:
+        yield Document(id=path, text=_text(Path(path)))
+
+
+def _stdin() -> Iterator[Document]:
+    lines = (line.decode("utf-8") for line in sys.stdin.buffer)
+    try:
+        first = next(lines, "")
+        if _is_document(first):
+            yield from parse_lines(chain([first], lines), "standard input")
+        else:
+            yield Document(id="standard input", text="".join(chain([first], lines)))
+    except UnicodeDecodeError as error:
+        raise DocumentError("standard input", f"is not UTF-8 ({error.reason}); convert it to UTF-8") from error
+
+
+def _is_document(line: str) -> bool:
+    try:
+        value = json.loads(line)
+    except json.JSONDecodeError:
+        return False
+    return isinstance(value, dict) and "text" in value
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise DocumentError(path, f"cannot be read ({error.strerror}); check the path") from error
+    except UnicodeDecodeError as error:
+        raise DocumentError(path, f"is not UTF-8 ({error.reason} at byte {error.start}); convert it to UTF-8") from error

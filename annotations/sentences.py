@@ -1,0 +1,91 @@
+"""Where sentences begin and end, and which sentence a marked stretch labels.
+
+The boundaries come from syntok; they, not the annotator's, are the units of every layer of kind `sentences`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from syntok import segmenter, tokenizer
+
+from annotations.document import Document, Span
+
+_PARAGRAPH = re.compile(r"[^\r\n\u2028\u2029]+")
+_CHUNK = 20_000
+
+
+class Bounds(NamedTuple):
+    """A sentence as half-open offsets, without the white space around it."""
+
+    start: int
+    end: int
+
+
+@lru_cache(maxsize=64)
+def sentences(text: str) -> tuple[Bounds, ...]:
+    """Split a text into sentences that hold every character but white space, in order.
+
+    A line end always ends a sentence. A piece without a letter or digit (a stray quotation mark), and a piece before
+    a semicolon, stay with the sentence they belong to.
+    """
+    return tuple(bounds for line in _PARAGRAPH.finditer(text) for bounds in _split(text, line.start(), line.end()))
+
+
+def _split(text: str, start: int, end: int) -> Iterator[Bounds]:
+    # Very long lines are no prose: pieces keep the segmenter's time and memory linear.
+    cuts = [start]
+    for piece in range(start, end, _CHUNK):
+        cuts += _starts(text[piece : min(end, piece + _CHUNK)], piece)
+    merged: list[Bounds] = []
+    for left, right in zip(cuts, [*cuts[1:], end], strict=True):
+        bounds = _trim(text, left, right)
+        if bounds.start == bounds.end:
+            continue
+        if merged and (text[merged[-1].end - 1] == ";" or not any(map(str.isalnum, text[bounds.start : bounds.end]))):
+            bounds = Bounds(merged.pop().start, bounds.end)
+        merged.append(bounds)
+    yield from merged
+
+
+def _starts(line: str, base: int) -> list[int]:
+    """Offsets at which syntok starts a sentence, but the first."""
+    tokens = tokenizer.Tokenizer(replace_not_contraction=False).tokenize(line)
+    starts = [base + sentence[0].offset for sentence in segmenter.segment(tokens) if sentence]
+    return starts[1:]
+
+
+def _trim(text: str, start: int, end: int) -> Bounds:
+    piece = text[start:end]
+    inner = piece.strip()
+    if not inner:
+        return Bounds(start, start)
+    start += len(piece) - len(piece.lstrip())
+    return Bounds(start, start + len(inner))
+
+
+def sentence_labels(document: Document, layer: str) -> list[str | None]:
+    """The label of each sentence: that of the span that covers more than half of it, or None where none does."""
+    return [span.label if span else None for span in covering(sentences(document.text), document.spans(layer))]
+
+
+def covering(bounds: Sequence[Bounds], spans: Iterable[Span]) -> list[Span | None]:
+    """For each sentence, the one span that covers more than half of its characters. Both must be in text order."""
+    ordered = list(spans)
+    chosen: list[Span | None] = []
+    first = 0
+    for sentence in bounds:
+        while first < len(ordered) and ordered[first].end <= sentence.start:
+            first += 1
+        best, most = None, (sentence.end - sentence.start) / 2
+        for span in ordered[first:]:
+            if span.start >= sentence.end:
+                break
+            shared = min(span.end, sentence.end) - max(span.start, sentence.start)
+            if shared > most:
+                best, most = span, shared
+        chosen.append(best)
+    return chosen

@@ -1,0 +1,90 @@
+"""Documents on disk: JSON Lines, one document a line, read and written as a stream.
+
+It knows files and lines. What a document may contain is the Document's and the schema's business.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from annotations.document import Document
+from annotations.errors import DocumentError
+from annotations.schema import Schema
+
+
+def read_jsonl(path: str | Path, schema: Schema | None = None) -> Iterator[Document]:
+    """Stream the documents of a file, checked against a schema where one is given.
+
+    Raises:
+        DocumentError: after the last line, with every bad line's number and problem, or at once if the file is missing.
+    """
+    path = Path(path)
+    try:
+        lines = path.open(encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise DocumentError(path, f"cannot be read ({error.strerror}); check the path") from error
+    with lines:
+        yield from parse_lines(lines, path, schema)
+
+
+def parse_lines(lines: Iterable[str], where: object, schema: Schema | None = None) -> Iterator[Document]:
+    """Stream documents from JSON lines; blank lines are skipped. Raises like `read_jsonl`."""
+    problems: list[str] = []
+    seen: set[str] = set()
+    try:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                document = Document.from_json(line, where=f"line {number}")
+            except DocumentError as error:
+                problems += [f"line {number}: {problem}" for problem in error.problems]
+                continue
+            found = list(schema.problems(document)) if schema else []
+            if document.id in seen:
+                found.append("the id is used twice; ids must be unique in a file")
+            seen.add(document.id)
+            problems += [f"line {number}, document {document.id!r}: {problem}" for problem in found]
+            if not problems:
+                yield document
+    except UnicodeDecodeError as error:
+        problems.append(f"is not UTF-8 ({error.reason}); save it as UTF-8")
+    if problems:
+        raise DocumentError(where, problems)
+
+
+def write_jsonl(path: str | Path, documents: Iterable[Document]) -> int:
+    """Write documents, replacing the file only once all are written. Returns how many."""
+    count = 0
+    with replacing(path) as out:
+        for document in documents:
+            out.write(document.to_json() + "\n")
+            count += 1
+    return count
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[IO[str]]:
+    """Open a file for writing that takes the place of `path` only when the block ends without an error."""
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("w", encoding="utf-8", newline="\n") as out:
+            yield out
+        part.replace(path)
+    except OSError as error:
+        raise DocumentError(path, f"cannot be written ({error.strerror}); the earlier file is untouched") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def fingerprint(documents: Iterable[Document]) -> str:
+    """A short content hash of documents, whatever their order."""
+    digests = sorted(hashlib.sha256(document.to_json().encode()).hexdigest() for document in documents)
+    return hashlib.sha256("".join(digests).encode()).hexdigest()[:16]

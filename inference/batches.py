@@ -1,0 +1,93 @@
+"""Windows as padded tensors. The only place where tensors for the model are made, for training and for serving.
+
+It knows shapes and padding, not labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from inference.config import TaggerConfig
+from inference.windows import Window
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some windows, ready for the model. W windows, T tokens, U units, Q targets, P pairs of a unit and a document's
+    target."""
+
+    input_ids: Tensor
+    """Shape: (W, T), int64."""
+    attention_mask: Tensor
+    """Shape: (W, T), int64."""
+    units: Tensor
+    """Positions of each unit's tokens in the flattened (W * T) tokens, padded with -1. Shape: (U, longest unit), int64."""
+    target_ids: Tensor
+    """Shape: (Q, longest target), int64."""
+    target_mask: Tensor
+    """Shape: (Q, longest target), int64."""
+    pairs: Tensor
+    """Which unit is read against which target, -1 where its document has none. Shape: (P, 2), int64."""
+    rows: tuple[tuple[int, int], ...] = ()
+    """(document, sentence) behind each pair."""
+    windows: tuple[int, ...] = ()
+    """Places of the windows in the list they came from."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What the model's forward takes."""
+        names = ("input_ids", "attention_mask", "units", "target_ids", "target_mask", "pairs")
+        return {name: getattr(self, name) for name in names}
+
+
+def batches(windows: Sequence[Window], config: TaggerConfig, pad: int) -> Iterator[Batch]:
+    """Windows of similar length together, as many as fit into `batch_tokens` padded tokens."""
+    order = sorted(range(len(windows)), key=lambda place: len(windows[place].ids), reverse=True)
+    start = 0
+    while start < len(order):
+        longest = len(windows[order[start]].ids)
+        size = max(1, config.batch_tokens // longest)
+        yield collate(windows, order[start : start + size], pad)
+        start += size
+
+
+def collate(windows: Sequence[Window], places: Sequence[int], pad: int) -> Batch:
+    """The windows at `places` as one batch."""
+    chosen = [windows[place] for place in places]
+    width = max(len(window.ids) for window in chosen)
+    units: list[list[int]] = []
+    targets: dict[tuple[int, ...], int] = {}
+    pairs: list[tuple[int, int]] = []
+    rows: list[tuple[int, int]] = []
+    for line, window in enumerate(chosen):
+        own = [targets.setdefault(tuple(target), len(targets)) if target else -1 for target in window.targets]
+        for unit in window.units:
+            pairs += [(len(units), target) for target in own]
+            rows += [(document, unit.sentence) for document in window.documents]
+            units.append(list(range(line * width + unit.start, line * width + unit.end)))
+    ids, mask = _pad([window.ids for window in chosen], pad)
+    target_ids, target_mask = _pad([list(target) for target in targets], pad)
+    return Batch(
+        input_ids=ids,
+        attention_mask=mask,
+        units=_pad(units, -1)[0],
+        target_ids=target_ids,
+        target_mask=target_mask,
+        pairs=torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2),
+        rows=tuple(rows),
+        windows=tuple(places),
+    )
+
+
+def _pad(rows: list[list[int]], fill: int) -> tuple[Tensor, Tensor]:
+    """Rows padded on the right, and a mask of what is real. Shape: both (rows, longest), int64."""
+    width = max(map(len, rows), default=1)
+    ids = torch.full((len(rows), width), fill, dtype=torch.int64)
+    mask = torch.zeros((len(rows), width), dtype=torch.int64)
+    for number, row in enumerate(rows):
+        ids[number, : len(row)] = torch.tensor(row, dtype=torch.int64)
+        mask[number, : len(row)] = 1
+    return ids, mask

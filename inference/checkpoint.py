@@ -1,0 +1,134 @@
+"""Folders that hold a tagger or an encoder: what must be in them, loading and saving. It knows files, not texts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from annotations.errors import CheckpointError, ConfigError
+from inference.config import TaggerConfig
+from inference.model import StandpointConfig, StandpointModel
+
+DEFAULT_ENCODER = "default"
+WEIGHTS = "model.safetensors"
+NEEDED = ("config.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json")
+
+
+def load(path: str | Path) -> tuple[StandpointModel, PreTrainedTokenizerBase, TaggerConfig]:
+    """A tagger from its folder, in evaluation mode, as 32-bit floats.
+
+    Raises:
+        CheckpointError: the folder or files are missing, or hold another kind of model.
+    """
+    path = Path(path)
+    missing = [name for name in NEEDED if not (path / name).is_file()]
+    if not path.is_dir() or missing:
+        what = f"has no {', no '.join(missing)}" if path.is_dir() else "is no folder"
+        raise CheckpointError(path, f"{what}; give the `checkpoint` folder of a finished run")
+    try:
+        kind = json.loads((path / "config.json").read_text("utf-8")).get("model_type")
+        if kind != StandpointConfig.model_type:
+            raise CheckpointError(path, f"holds a {kind!r} model, not a tagger; name it as `encoder` and train first")
+        config = StandpointConfig.from_pretrained(path)
+        tagger = config.tagger_config()
+        model = _weights(StandpointModel, path, config=config)
+        tokenizer = AutoTokenizer.from_pretrained(path, config=config.encoder_config(), local_files_only=True)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, ConfigError) as error:
+        raise CheckpointError(path, f"cannot be loaded: {_first_line(error)}; copy or train it again") from error
+    return model.eval(), tokenizer, tagger
+
+
+def save(path: str | Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Write config, safetensors and tokenizer into a folder."""
+    model.save_pretrained(path)
+    tokenizer.save_pretrained(path)
+
+
+def version(path: str | Path) -> str:
+    """A short content hash of the weights and the config: it changes whenever the answers can."""
+    digest = hashlib.sha256()
+    for name in NEEDED:
+        digest.update((Path(path) / name).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def encoder_location(name: str) -> str:
+    """Where an encoder's files are: the one that ships with the package, a folder, or a hub name as it is."""
+    return str(files("inference") / "encoder") if name == DEFAULT_ENCODER else name
+
+
+def from_encoder(name: str, config: TaggerConfig, dropout: float) -> tuple[StandpointModel, PreTrainedTokenizerBase]:
+    """A new tagger with fresh heads on a pretrained encoder: the default one, a folder, a tagger's folder, a hub name.
+
+    Raises:
+        CheckpointError: it is neither a folder nor reachable, has no fast tokenizer, or is too short for the windows.
+    """
+    where = encoder_location(name)
+    try:
+        if _is_tagger(where):
+            encoder = _weights(StandpointModel, where).encoder
+        else:
+            encoder = _weights(AutoModel, where)
+        tokenizer = AutoTokenizer.from_pretrained(where, use_fast=True)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(
+            f"encoder {name!r}",
+            f"is neither a complete folder nor a reachable hub model ({_first_line(error)}); "
+            f"give a folder with {', '.join(NEEDED)}, a hub name with the hub in reach, or {DEFAULT_ENCODER!r}",
+        ) from error
+    if problems := list(_misfits(encoder, tokenizer, config)):
+        raise CheckpointError(f"encoder {name!r}", problems)
+    encoder_config = encoder.config.to_dict()
+    settings = StandpointConfig(encoder=encoder_config, tagger=config.model_dump(mode="json"), dropout=dropout)
+    model = StandpointModel(settings)
+    model.encoder = encoder
+    return model, tokenizer
+
+
+def _weights(kind: Any, where: str | Path, **rest: Any) -> Any:
+    """A pretrained model as 32-bit floats; raises ValueError where the file lacks weights that would then be random."""
+    model, found = kind.from_pretrained(
+        where, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **rest
+    )
+    # A BERT without its pooler is whole for us: sentences are pooled by our own reader.
+    missing = sorted(name for name in found["missing_keys"] if not name.startswith("pooler."))
+    if missing or found["mismatched_keys"]:
+        names = [*missing, *(str(key) for key in found["mismatched_keys"])]
+        raise ValueError(f"weights are missing or of another shape: {', '.join(names[:5])}")
+    return model
+
+
+def _is_tagger(where: str) -> bool:
+    """Whether a local folder holds one of our taggers, whose encoder can be taken over."""
+    path = Path(where) / "config.json"
+    return path.is_file() and json.loads(path.read_text("utf-8")).get("model_type") == StandpointConfig.model_type
+
+
+def _misfits(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: TaggerConfig) -> Iterator[str]:
+    if not tokenizer.is_fast:
+        yield "has no fast tokenizer, so no character offsets; convert its tokenizer to tokenizer.json"
+    positions = _positions(encoder)
+    if positions and config.window.tokens > positions:
+        yield f"reads at most {positions} tokens; set window.tokens to that or less (now {config.window.tokens})"
+    if config.label_schema.targeted and encoder.config.hidden_size % config.reader.heads:
+        yield f"is {encoder.config.hidden_size} wide; set reader.heads to a divisor (now {config.reader.heads})"
+
+
+def _positions(encoder: PreTrainedModel) -> int | None:
+    """The longest input an encoder reads; RoBERTa's family gives its first positions to padding."""
+    positions: int | None = getattr(encoder.config, "max_position_embeddings", None)
+    table = getattr(getattr(encoder, "embeddings", None), "position_embeddings", None)
+    reserved = getattr(table, "padding_idx", None)
+    return positions - reserved - 1 if positions and reserved is not None else positions
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,123 @@
+"""Logits back to labelled documents. It knows tags, probabilities and offsets, not the network that made the logits."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from annotations.document import Document, Label, Labels, Span
+from annotations.schema import Kind, Layer
+from annotations.sentences import Bounds, sentences
+from inference.batches import Batch
+from inference.config import TaggerConfig
+from inference.model import Logits
+from inference.tags import best_tags, to_spans
+from inference.windows import Window, texts
+
+Row = npt.NDArray[np.float64]
+Answer = tuple[Batch, Logits]
+
+
+def decode(
+    documents: Sequence[Document], windows: Sequence[Window], answers: Sequence[Answer], config: TaggerConfig
+) -> list[Document]:
+    """The documents with predicted labels in every layer that they can have one in.
+
+    A targeted layer of a document without target, and a document layer of a text without sentences, stay unannotated.
+    """
+    labels: list[dict[str, Labels]] = [{} for _ in documents]
+    for name, layer in config.label_schema.layers.items():
+        if layer.kind is Kind.SPANS:
+            predicted = _spans(name, layer, documents, windows, answers)
+        elif layer.kind is Kind.SENTENCES:
+            predicted = _sentences(name, layer, documents, answers)
+        else:
+            predicted = _documents(name, layer, documents, answers)
+        for place, value in predicted:
+            if not layer.targeted or documents[place].target is not None:
+                labels[place][name] = value
+    return [document.with_labels(own) for document, own in zip(documents, labels, strict=True)]
+
+
+def pool(votes: Tensor, weights: Tensor, owners: Tensor, count: int) -> Tensor:
+    """The weighted mean of the votes that each owner holds: attention pooling over units (Ilse et al., 2018).
+
+    Shape: votes (P, K), weights (P,), owners (P,) int64; result (count, K), zeros for an owner without votes.
+    """
+    total = votes.new_zeros(count, votes.shape[1]).index_add(0, owners, votes * weights.unsqueeze(-1))
+    mass = weights.new_zeros(count).index_add(0, owners, weights)
+    return total / mass.clamp(min=1e-9).unsqueeze(-1)
+
+
+def _spans(
+    name: str, layer: Layer, documents: Sequence[Document], windows: Sequence[Window], answers: Sequence[Answer]
+) -> Iterator[tuple[int, Labels]]:
+    found: dict[int, Tensor] = {}
+    for batch, logits in answers:
+        for line, place in enumerate(batch.windows):
+            window = windows[place]
+            assert logits.tokens is not None
+            found[place] = logits.tokens[name][line, window.first : window.first + len(window.offsets)]
+    spans: dict[int, Labels] = dict.fromkeys(range(len(documents)), ())
+    for owners, places in texts(windows):
+        offsets = [offset for place in places for offset in windows[place].offsets]
+        own = _text_spans(torch.cat([found[place] for place in places]), offsets, layer)
+        spans |= dict.fromkeys(owners, own)
+    yield from spans.items()
+
+
+def _text_spans(logits: Tensor, offsets: Sequence[tuple[int, int]], layer: Layer) -> tuple[Span, ...]:
+    """Spans of one whole text: windows are joined before the best path is sought, so none is cut at a window's edge."""
+    shown = [place for place, (start, end) in enumerate(offsets) if start < end]
+    likely = torch.log_softmax(logits[shown].float(), dim=-1).numpy()
+    tags = best_tags(likely)
+    scores = np.exp(likely[np.arange(len(tags)), tags])
+    return tuple(to_spans(tags, scores, [offsets[place] for place in shown], layer.names))
+
+
+def _sentences(
+    name: str, layer: Layer, documents: Sequence[Document], answers: Sequence[Answer]
+) -> Iterator[tuple[int, Labels]]:
+    pieces: dict[tuple[int, int], list[tuple[Row, int]]] = defaultdict(list)
+    for batch, logits in answers:
+        assert logits.sentences is not None
+        rows = logits.sentences[name].float().numpy().astype(np.float64)
+        sizes = (batch.units >= 0).sum(1)[batch.pairs[:, 0]].tolist()
+        for key, row, size in zip(batch.rows, rows, sizes, strict=True):
+            pieces[key].append((row, size))
+    spans: dict[int, list[Span]] = {place: [] for place in range(len(documents))}
+    for (place, sentence), parts in sorted(pieces.items(), key=lambda item: item[0]):
+        logit = np.average([row for row, _ in parts], axis=0, weights=[size for _, size in parts])
+        spans[place].append(_sentence(sentences(documents[place].text)[sentence], logit, layer))
+    for place, own in spans.items():
+        yield place, tuple(own)
+
+
+def _sentence(bounds: Bounds, logits: Row, layer: Layer) -> Span:
+    best = choose(logits, layer)
+    return Span(start=bounds.start, end=bounds.end, label=best.label, score=best.score)
+
+
+def _documents(
+    name: str, layer: Layer, documents: Sequence[Document], answers: Sequence[Answer]
+) -> Iterator[tuple[int, Labels]]:
+    if not answers:
+        return
+    votes = torch.cat([logits.votes[name].float() for _, logits in answers if logits.votes is not None])
+    weights = torch.cat([logits.weights[name].float() for _, logits in answers if logits.weights is not None])
+    owners = torch.tensor([document for batch, _ in answers for document, _ in batch.rows], dtype=torch.int64)
+    pooled = pool(votes, weights, owners, len(documents)).numpy().astype(np.float64)
+    for place in sorted(set(owners.tolist())):
+        yield place, choose(pooled[place], layer)
+
+
+def choose(logits: Row, layer: Layer) -> Label:
+    """The likeliest label and its probability. Shape: logits (labels,)."""
+    likely = np.exp(logits - logits.max())
+    best = int(likely.argmax())
+    return Label(label=layer.names[best], score=float(likely[best] / likely.sum()))

@@ -1,0 +1,84 @@
+"""The tagger that pipelines call: texts or documents in, labelled documents out, in order, with bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import overload
+
+from transformers import PreTrainedTokenizerBase
+
+from annotations.document import Document, FrozenDict
+from annotations.schema import Schema
+from inference import checkpoint
+from inference.batches import batches
+from inference.config import TaggerConfig
+from inference.decoding import decode
+from inference.engine import TorchEngine
+from inference.model import StandpointModel
+from inference.windows import encode
+
+LOOK_AHEAD = 200_000
+
+
+class Tagger:
+    """Predicts all layers of a schema."""
+
+    def __init__(self, model: StandpointModel, tokenizer: PreTrainedTokenizerBase, config: TaggerConfig) -> None:
+        self.engine = TorchEngine(model)
+        self.tokenizer = tokenizer
+        self.config = config
+
+    @classmethod
+    def load(cls, path: str | Path) -> Tagger:
+        """A tagger from a checkpoint folder; raises CheckpointError when the folder holds none."""
+        return cls(*checkpoint.load(path))
+
+    @property
+    def schema(self) -> Schema:
+        """The layers and labels it predicts."""
+        return self.config.label_schema
+
+    @overload
+    def tag(self, source: str | Document, target: str | None = None) -> Document: ...  # type: ignore[overload-overlap]
+    @overload
+    def tag(self, source: Iterable[str | Document], target: str | None = None) -> Iterator[Document]: ...
+
+    def tag(
+        self, source: str | Document | Iterable[str | Document], target: str | None = None
+    ) -> Document | Iterator[Document]:
+        """Label one text or document, or a stream of them in order.
+
+        Labels that the input carries are replaced. `target` is for texts and for documents that have none of their
+        own; without one, targeted layers stay unannotated. Neighbours with the same text are encoded once, whatever their
+        targets. Offsets of the result count code points of the text as given.
+        """
+        if isinstance(source, str | Document):
+            return self.tag_all([_document(source, 0, target)])[0]
+        return self._stream(source, target)
+
+    def tag_all(self, documents: Sequence[Document]) -> list[Document]:
+        """Label some documents at once; their windows share batches."""
+        windows = encode(documents, self.tokenizer, self.config)
+        answers = [(batch, self.engine(batch)) for batch in batches(windows, self.config, self.tokenizer.pad_token_id)]
+        return decode(documents, windows, answers, self.config)
+
+    def _stream(self, source: Iterable[str | Document], target: str | None) -> Iterator[Document]:
+        waiting: list[Document] = []
+        size = 0
+        for number, item in enumerate(source):
+            waiting.append(_document(item, number, target))
+            # A document costs something even when empty.
+            size += len(waiting[-1].text) + 100
+            if size >= LOOK_AHEAD:
+                yield from self.tag_all(waiting)
+                waiting, size = [], 0
+        yield from self.tag_all(waiting)
+
+
+def _document(item: str | Document, number: int, target: str | None) -> Document:
+    if isinstance(item, str):
+        return Document(id=f"text-{number}", text=item, target=target)
+    if item.target is None and target is not None:
+        item = item.model_copy(update={"target": target})
+    return item.model_copy(update={"labels": FrozenDict()})

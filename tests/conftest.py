@@ -1,0 +1,165 @@
+"""Tiny real parts made on the spot: tokenizers of each family, encoders with random weights, a trained tagger."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
+
+from annotations.document import Document, Label, Span
+from annotations.schema import Schema
+from annotations.sentences import sentences
+from inference.config import TaggerConfig
+from inference.tagger import Tagger
+
+ROOT = Path(__file__).parent.parent
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+FAMILIES = {
+    "bert": "wordpiece",
+    "distilbert": "wordpiece",
+    "electra": "wordpiece",
+    "modernbert": "byte-bpe",
+    "roberta": "byte-bpe",
+    "deberta-v2": "unigram",
+    "xlm-roberta": "unigram",
+}
+
+settings.register_profile(
+    "suite", max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("suite")
+
+
+def seed_text() -> str:
+    """The raw seed articles, as something to learn pieces from."""
+    return "\n".join(path.read_text("utf-8") for path in sorted((ROOT / "seeds").glob("*.txt")))
+
+
+def make_tokenizer(family: str) -> PreTrainedTokenizerFast:
+    """A tokenizer of about 400 pieces trained on the seed articles."""
+    if family == "wordpiece":
+        tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        trainer = trainers.WordPieceTrainer(vocab_size=400, special_tokens=SPECIAL, show_progress=False)
+    elif family == "byte-bpe":
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        trainer = trainers.BpeTrainer(
+            vocab_size=500, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
+        )
+    else:
+        tokenizer = Tokenizer(models.Unigram())
+        tokenizer.normalizer = normalizers.NFKC()
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+        trainer = trainers.UnigramTrainer(
+            vocab_size=400, special_tokens=SPECIAL, unk_token="[UNK]", show_progress=False
+        )
+    tokenizer.train_from_iterator(seed_text().splitlines(), trainer)
+    ends = [(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=ends
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+    )
+
+
+def make_encoder(folder: Path, architecture: str) -> Path:
+    """A checkpoint of a real architecture with random weights: 2 layers, 32 wide."""
+    torch.manual_seed(0)
+    tokenizer = make_tokenizer(FAMILIES[architecture])
+    sizes = (
+        {"dim": 32, "hidden_dim": 48, "n_layers": 2, "n_heads": 2}
+        if architecture == "distilbert"
+        else {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
+    )
+    own = {"embedding_size": 32} if architecture == "electra" else {}
+    config = AutoConfig.for_model(
+        architecture,
+        vocab_size=len(tokenizer),
+        max_position_embeddings=300,
+        pad_token_id=tokenizer.pad_token_id,
+        **sizes,
+        **own,
+    )
+    AutoModel.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def encoders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Architecture name to the folder of its tiny checkpoint."""
+    made: dict[str, Path] = {}
+
+    def get(architecture: str) -> Path:
+        if architecture not in made:
+            made[architecture] = make_encoder(tmp_path_factory.mktemp(architecture), architecture)
+        return made[architecture]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def schema() -> Schema:
+    """The default schema."""
+    return Schema.load(ROOT / "configs" / "schema.yaml")
+
+
+@pytest.fixture(scope="session")
+def config(schema: Schema) -> TaggerConfig:
+    """Small windows, so that short texts make several of them."""
+    return TaggerConfig.build(
+        {
+            "label_schema": schema.model_dump(mode="json"),
+            "window": {"tokens": 48, "context": 8},
+            "reader": {"heads": 2},
+            "batch_tokens": 256,
+        },
+        where="test",
+    )
+
+
+@pytest.fixture(scope="session")
+def tagger(encoders: Callable[[str], Path], config: TaggerConfig) -> Tagger:
+    """A tagger with random heads."""
+    from inference.checkpoint import from_encoder
+
+    torch.manual_seed(1)
+    model, tokenizer = from_encoder(str(encoders("modernbert")), config, 0.1)
+    return Tagger(model, tokenizer, config)
+
+
+@pytest.fixture(autouse=True)
+def _in_the_root(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Shipped configs name files relative to the repository."""
+    monkeypatch.chdir(ROOT)
+    yield
+
+
+def annotate(name: str, text: str, spans: list[tuple[str, str]], **rest: str) -> Document:
+    """A document of the default schema: spans by (surface, label), every sentence neutral when it has a target."""
+    found = []
+    for surface, label in spans:
+        start = text.index(surface)
+        found.append(Span(start=start, end=start + len(surface), label=label))
+    labels: dict[str, tuple[Span, ...] | Label] = {"entity": tuple(sorted(found, key=lambda span: span.start))}
+    if rest.get("target"):
+        labels["stance"] = tuple(Span(start=s, end=e, label="neutral") for s, e in sentences(text))
+        labels["document"] = Label(label="neutral")
+    return Document(id=name, text=text, labels=labels, **rest)

@@ -1,0 +1,198 @@
+"""The command `standpoint`: a thin shell over plain functions. Heavy modules load only inside the command that needs them."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from annotations.errors import StandpointError
+
+if TYPE_CHECKING:
+    from annotations.document import Document
+
+app = typer.Typer(
+    help="Who is named, and who says what about a claim: train, score and use a tagger for annotated news.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+
+DEFAULT_MODEL = Path("runs/train/checkpoint")
+Overrides = Annotated[list[str] | None, typer.Argument(help="settings to override, such as optimizer.lr=3e-4")]
+ConfigPath = Annotated[Path, typer.Argument(help="YAML file of the run")]
+
+
+def _reported(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn our errors into one message on standard error and exit status 2."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except StandpointError as error:
+            typer.echo(f"standpoint: {error}", err=True)
+            raise typer.Exit(2) from error
+
+    return wrapped
+
+
+def _quiet_libraries() -> None:
+    """Loading and saving bars of the libraries hide what the command has to say."""
+    import datasets
+    import transformers
+
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
+
+
+@app.command()
+@_reported
+def train(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    force: Annotated[bool, typer.Option("--force", help="replace a finished run, once the new one is whole")] = False,
+) -> None:
+    """Fine-tune a tagger; write checkpoint, report and provenance into the run's folder."""
+    from training.config import RunConfig
+
+    settings = RunConfig.load(config, overrides or [])
+    from training import runs
+
+    _quiet_libraries()
+    run, _ = runs.train(settings, force=force)
+    typer.echo((run.path / "report.txt").read_text("utf-8"))
+    typer.echo(f"Run: {run.path}\nTagger: {run.checkpoint}")
+
+
+@app.command()
+@_reported
+def crossval(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    seeds: Annotated[str, typer.Option(help="comma-separated seeds")] = "0,1,2",
+    baselines: Annotated[bool, typer.Option(help="also score CRF and TF-IDF on the same folds")] = True,
+    save: Annotated[Path | None, typer.Option(help="also write the table to SAVE.md and SAVE.json")] = None,
+) -> None:
+    """Leave one article out: train on the others, tag it, for every article and several seeds."""
+    from training.config import CrossvalConfig, RunConfig
+
+    settings = RunConfig.load(config, overrides or [])
+    rounds = CrossvalConfig.build({"seeds": seeds.split(","), "baselines": baselines}, where="--seeds")
+    from training import crossval_report
+
+    _quiet_libraries()
+    command = " ".join(["standpoint", *sys.argv[1:]])
+    typer.echo(crossval_report.run(settings, rounds, command=command, save=save, say=_progress))
+
+
+def _progress(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+@app.command()
+@_reported
+def evaluate(
+    checkpoint: Annotated[Path, typer.Argument(help="checkpoint folder")],
+    data: Annotated[list[Path], typer.Argument(help="annotated .jsonl or Label Studio .json files")],
+    output: Annotated[Path | None, typer.Option(help="folder for report.txt, report.md, metrics.json")] = None,
+) -> None:
+    """Score a checkpoint on annotated documents."""
+    from training import runs
+    from training.run_directory import RunDirectory
+
+    _quiet_libraries()
+    report, predicted = runs.evaluate_checkpoint(checkpoint, data)
+    if output:
+        note = f"{checkpoint} scored on {', '.join(map(str, data))}."
+        runs.write_report(RunDirectory(output), report, predicted, note=note)
+    typer.echo(report.text())
+
+
+@app.command()
+@_reported
+def tag(
+    files: Annotated[list[str], typer.Argument(help="text, .jsonl or Label Studio .json files, or - for standard input")],
+    model: Annotated[Path, typer.Option(help="checkpoint folder")] = DEFAULT_MODEL,
+    target: Annotated[list[str] | None, typer.Option(help="claim to read against; may be repeated")] = None,
+    form: Annotated[
+        str, typer.Option("--format", help="jsonl, labelstudio or text; by default text on a terminal, else jsonl")
+    ] = "auto",
+    html: Annotated[Path | None, typer.Option(help="write a self-contained page here instead")] = None,
+    output: Annotated[Path | None, typer.Option(help="write here instead of standard output")] = None,
+) -> None:
+    """Tag texts: entities, and stance towards the target."""
+    from inference.outputs import FORMATS, write_html, write_lines
+    from inference.tagger import Tagger
+
+    if form == "auto":
+        form = "text" if output is None and sys.stdout.isatty() else "jsonl"
+    if form not in FORMATS:
+        raise typer.BadParameter(f"{form!r} is none of {', '.join(FORMATS)}", param_hint="--format")
+    _quiet_libraries()
+    tagger = Tagger.load(model)
+    tagged = tagger.tag(_inputs(files, target or []))
+    if html:
+        write_html(html, tagged, tagger.schema)
+        typer.echo(f"Page: {html}", err=True)
+    else:
+        write_lines(output, tagged, tagger, form=form, model=model)
+
+
+def _inputs(files: list[str], targets: list[str]) -> Iterator[Document]:
+    """The documents of all files, once for each target."""
+    from annotations.reading import bare_documents
+
+    for file in files:
+        for document in bare_documents(file):
+            for number, target in enumerate(targets, 1):
+                identity = document.id if len(targets) == 1 else f"{document.id}#{number}"
+                yield document.model_copy(update={"id": identity, "target": target})
+            if not targets:
+                yield document
+
+
+@app.command()
+@_reported
+def schema(
+    path: Annotated[Path, typer.Argument(help="schema file")] = Path("configs/schema.yaml"),
+    guidelines: Annotated[Path | None, typer.Option(help="rewrite the label tables of this Markdown file")] = None,
+) -> None:
+    """Print Label Studio's labelling config of a schema, or renew the tables of the guidelines."""
+    from annotations.guidelines import renew
+    from annotations.labelstudio import labelling_config
+    from annotations.schema import Schema
+
+    loaded = Schema.load(path)
+    typer.echo(renew(guidelines, loaded) if guidelines else labelling_config(loaded))
+
+
+@app.command()
+@_reported
+def seeds(records: Annotated[list[Path], typer.Argument(help="records beside raw articles (seeds/*.yaml)")]) -> None:
+    """Print the documents to annotate, as JSON Lines, one for each target of each article."""
+    from annotations.seeds import documents
+
+    for record in records:
+        for document in documents(record):
+            typer.echo(document.to_json())
+
+
+@app.command()
+@_reported
+def pretrain(config: ConfigPath, overrides: Overrides = None) -> None:
+    """Pretrain a small encoder from plain text with masked-LM."""
+    from training.pretrain import PretrainConfig
+    from training.pretrain import pretrain as start
+
+    typer.echo(f"Encoder: {start(PretrainConfig.load(config, overrides or []))}")
+
+
+def main() -> None:
+    """Entry point of the command."""
+    app()

@@ -1,0 +1,114 @@
+"""The settings of a run. It knows names, types and defaults of settings, and does nothing with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from annotations.config import Config
+from annotations.errors import did_you_mean
+from inference.checkpoint import DEFAULT_ENCODER
+from inference.config import TaggerConfig
+
+
+class DataConfig(Config):
+    """Annotated documents: `.jsonl` of Documents, or `.json` exported from Label Studio."""
+
+    train: tuple[Path, ...] = Field(min_length=1)
+    """Files to learn from."""
+    test: tuple[Path, ...] = ()
+    """Files to score the finished tagger on; never looked at before."""
+
+
+class OptimizerConfig(Config):
+    """AdamW with a linear warm-up and a linear decay to zero."""
+
+    lr: float = Field(default=5e-4, gt=0)
+    """Peak learning rate of the encoder."""
+    head_lr: float = Field(default=2e-3, gt=0)
+    """Peak learning rate of heads and reader, which start from random weights."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    """Weight decay."""
+    warmup: float = Field(default=0.1, ge=0, lt=1)
+    """Fraction of the steps over which the rate rises."""
+
+
+class ObjectiveConfig(Config):
+    """What the loss adds up."""
+
+    layer_weights: dict[str, float] = {}
+    """Weight of a layer's loss; 1 where unnamed."""
+    class_weights: float = Field(default=0.5, ge=0, le=1)
+    """Power of the inverse class frequency in layers of sentences and documents: 0 is none, 1 is full balance."""
+
+
+class RunConfig(Config):
+    """Everything `standpoint train` and `standpoint crossval` need."""
+
+    tagger: TaggerConfig
+    """The half that travels with the weights: schema, windows, reader."""
+    data: DataConfig
+    """What to learn from and what to score on."""
+    output: Path
+    """Folder of the run."""
+    encoder: str = DEFAULT_ENCODER
+    """`default`, a folder (an encoder's or a tagger's), or a hub name."""
+    epochs: float = Field(default=30, gt=0)
+    """Passes over the windows."""
+    batch_windows: int = Field(default=4, ge=1)
+    """Windows a step and process."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    """Learning rates."""
+    objective: ObjectiveConfig = ObjectiveConfig()
+    """Losses."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Dropout in front of the heads and in the reader."""
+    bf16: bool = True
+    """Train in bfloat16 autocast; weights stay 32-bit."""
+    seed: int = Field(default=0, ge=0)
+    """Seeds initial heads, order and dropout."""
+    trainer: dict[str, Any] = {}
+    """Any further argument of transformers' TrainingArguments, passed on as it is."""
+
+    @field_validator("trainer")
+    @classmethod
+    def _known(cls, values: dict[str, Any]) -> dict[str, Any]:
+        from dataclasses import fields
+
+        from transformers import TrainingArguments
+
+        known = {field.name for field in fields(TrainingArguments) if field.init}
+        ours = {
+            "output_dir": "output",
+            "learning_rate": "optimizer.lr",
+            "num_train_epochs": "epochs",
+            "seed": "seed",
+            "per_device_train_batch_size": "batch_windows",
+            "weight_decay": "optimizer.weight_decay",
+            "bf16": "bf16",
+        }
+        for key in values:
+            if key in ours:
+                raise ValueError(f"{key!r} is set through `{ours[key]}`")
+            if key not in known:
+                raise ValueError(f"{key!r} is no argument of TrainingArguments; {did_you_mean(key, known)}")
+        return values
+
+    @model_validator(mode="after")
+    def _layers(self) -> Self:
+        layers = self.tagger.label_schema.layers
+        for name in self.objective.layer_weights:
+            if name not in layers:
+                raise ValueError(f"objective.layer_weights: no layer {name!r} in the schema; {did_you_mean(name, layers)}")
+        return self
+
+
+class CrossvalConfig(Config):
+    """What cross-validation repeats."""
+
+    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    """One full round of folds for each seed."""
+    baselines: bool = True
+    """Also score the CRF and TF-IDF baselines on the same folds."""

@@ -1,0 +1,135 @@
+"""How sure a score is: spread over seeds, and bootstrap intervals by group. It knows counts, not models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from annotations.comparison import Counts, compare
+from annotations.document import Document
+from annotations.schema import Kind, Schema
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Score:
+    """One system on one layer: micro F1 for spans, macro F1 for the others."""
+
+    system: str
+    layer: str
+    measure: str
+    by_seed: tuple[float, ...]
+    """The pooled out-of-fold score of each seed."""
+    low: float
+    """Lower end of the 95% bootstrap interval by group, of the mean over seeds."""
+    high: float
+    """Upper end."""
+    draws: Floats
+    """The bootstrap distribution, on the same resamples for every system."""
+
+    @property
+    def mean(self) -> float:
+        """Mean over seeds."""
+        return float(np.mean(self.by_seed))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, without the draws."""
+        return {
+            "system": self.system,
+            "layer": self.layer,
+            "measure": self.measure,
+            "mean": self.mean,
+            "by_seed": list(self.by_seed),
+            "interval": [self.low, self.high],
+        }
+
+
+def scores(
+    results: dict[str, list[list[Document]]], gold: Sequence[Document], schema: Schema, *, resamples: int = 2000
+) -> list[Score]:
+    """Every system on every layer that it predicts.
+
+    Groups are drawn with replacement (Efron and Tibshirani, 1993); all systems see the same draws.
+    """
+    groups = sorted({document.fold for document in gold})
+    drawn = np.random.default_rng(0).multinomial(len(groups), [1 / len(groups)] * len(groups), size=resamples)
+    return [
+        _score(system, layer, rounds, gold, schema, drawn.astype(np.float64))
+        for layer in schema.layers
+        for system, rounds in results.items()
+        if any(layer in document.labels for predicted in rounds for document in predicted)
+    ]
+
+
+def _score(
+    system: str, layer: str, rounds: list[list[Document]], gold: Sequence[Document], schema: Schema, drawn: Floats
+) -> Score:
+    macro = schema.layers[layer].kind is not Kind.SPANS
+    counted = [_counts(gold, predicted, schema, layer) for predicted in rounds]
+    whole = np.ones((1, drawn.shape[1]))
+    by_seed = tuple(float(_f1(whole, counts, macro)[0]) for counts in counted)
+    draws = np.mean([_f1(drawn, counts, macro) for counts in counted], axis=0)
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return Score(system, layer, "macro F1" if macro else "micro F1", by_seed, float(low), float(high), draws)
+
+
+def _counts(gold: Sequence[Document], predicted: Sequence[Document], schema: Schema, layer: str) -> Floats:
+    """True positives, false positives and false negatives. Shape: (groups, labels, 3)."""
+    rows = []
+    for group in sorted({document.fold for document in gold}):
+        own = [document for document in gold if document.fold == group]
+        names = {document.id for document in own}
+        compared = compare(own, [document for document in predicted if document.id in names], schema)
+        rows.append([_triple(counts) for counts in compared.layers[layer].counts.values()])
+    return np.asarray(rows, dtype=np.float64)
+
+
+def _triple(counts: Counts) -> tuple[int, int, int]:
+    return counts.tp, counts.fp, counts.fn
+
+
+def _f1(drawn: Floats, counts: Floats, macro: bool) -> Floats:
+    """F1 for each draw. Shape: drawn (draws, groups), counts (groups, labels, 3); result (draws,).
+
+    The macro average is over the labels that occur in gold or prediction of the draw.
+    """
+    totals = np.tensordot(drawn, counts, axes=1)
+    if not macro:
+        totals = totals.sum(axis=1, keepdims=True)
+    right, wrong = totals[..., 0], totals[..., 1] + totals[..., 2]
+    occurs = right + wrong > 0
+    each = np.divide(2 * right, 2 * right + wrong, out=np.zeros_like(right), where=occurs)
+    average: Floats = each.sum(axis=1) / np.maximum(occurs.sum(axis=1), 1)
+    return average
+
+
+def verdicts(found: Sequence[Score], system: str) -> list[str]:
+    """For each layer, in words, whether a system beats each of the others; paired by resample."""
+    lines = []
+    for own in (score for score in found if score.system == system):
+        for other in (score for score in found if score.layer == own.layer and score.system != system):
+            low, high = np.percentile(own.draws - other.draws, [2.5, 97.5])
+            difference = own.mean - other.mean
+            word = "beats" if low > 0 else "is beaten by" if high < 0 else "is not clearly different from"
+            lines.append(
+                f"{own.layer}: {system} {word} {other.system} "
+                f"({own.measure} {difference:+.3f}, 95% interval {low:+.3f} to {high:+.3f})"
+            )
+    return lines
+
+
+def markdown(found: Sequence[Score], system: str) -> str:
+    """The table and the verdicts."""
+    lines = ["| layer | system | measure | mean | by seed | 95% interval by article |", "|---|---|---|---|---|---|"]
+    for score in found:
+        seeds = " ".join(f"{value:.3f}" for value in score.by_seed)
+        lines.append(
+            f"| {score.layer} | {score.system} | {score.measure} | {score.mean:.3f} | {seeds} "
+            f"| {score.low:.3f}–{score.high:.3f} |"
+        )
+    return "\n".join([*lines, "", *(f"- {line}" for line in verdicts(found, system))])

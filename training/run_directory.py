@@ -1,0 +1,118 @@
+"""What a finished run leaves behind, and how an earlier result is kept until a new one is whole.
+
+It knows files and provenance, not models.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from annotations.document import Document
+from annotations.errors import ConfigError
+from annotations.storage import fingerprint, replacing
+from training.config import RunConfig
+
+PACKAGES = ("torch", "transformers", "datasets", "tokenizers", "accelerate", "seqeval", "numpy", "pydantic", "syntok")
+FINISHED = "run.json"
+CONFIG = "config.yaml"
+
+
+class RunDirectory:
+    """A folder that is either finished (it has a `run.json`), or resumable by the same config, or new."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def checkpoint(self) -> Path:
+        """The tagger's folder."""
+        return self.path / "checkpoint"
+
+    @property
+    def trainer(self) -> Path:
+        """The Trainer's own state, from which an interrupted run goes on."""
+        return self.path / "trainer"
+
+    def begin(self, config: RunConfig) -> None:
+        """Make the folder, or find it as an interrupted run of the same config left it.
+
+        Raises:
+            ConfigError: the folder holds a finished run, or an unfinished one of another config.
+        """
+        if (self.path / FINISHED).exists():
+            raise ConfigError(self.path, "holds a finished run; choose another folder with output=…, or pass --force")
+        resolved = resolved_yaml(config)
+        known = self.path / CONFIG
+        if known.exists() and known.read_text("utf-8") != resolved:
+            raise ConfigError(self.path, "holds an unfinished run of another config; choose another output=…, or --force")
+        if not known.exists() and self.path.exists() and any(self.path.iterdir()):
+            raise ConfigError(self.path, "is a folder of something else; choose another one with output=…")
+        self.write(CONFIG, resolved)
+
+    def finish(self, provenance: dict[str, Any]) -> None:
+        """Write `run.json`, which makes the run a finished one, and drop the Trainer's state."""
+        self.write_json(FINISHED, provenance)
+        shutil.rmtree(self.trainer, ignore_errors=True)
+
+    def write(self, name: str, text: str) -> None:
+        """Write a text file whole or not at all."""
+        with replacing(self.path / name) as out:
+            out.write(text)
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write indented JSON."""
+        self.write(name, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def resolved_yaml(config: RunConfig) -> str:
+    """The whole config with every default spelled out; loading it gives the same config."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+
+
+def provenance(config: RunConfig, documents: Iterable[Document]) -> dict[str, Any]:
+    """What is needed to repeat a run: seed, data, versions, machine, state of the code."""
+    return {
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "seed": config.seed,
+        "encoder": config.encoder,
+        "data": {"files": [str(path) for path in config.data.train], "fingerprint": fingerprint(documents)},
+        "packages": {name: _version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "hardware": hardware(),
+        "git": _git(),
+    }
+
+
+def hardware() -> dict[str, Any]:
+    """The processor, the threads torch uses, and the accelerator if there is one."""
+    lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {"processor": models[0] if models else platform.machine(), "threads": torch.get_num_threads(), "gpu": gpu}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _git() -> dict[str, Any] | None:
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return {"commit": commit, "uncommitted_changes": bool(changed.strip())}

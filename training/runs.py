@@ -1,0 +1,79 @@
+"""What `standpoint train` and `standpoint evaluate` do, as plain functions. They print nothing."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from annotations.document import Document
+from annotations.reading import annotated_documents
+from annotations.storage import write_jsonl
+from inference import checkpoint
+from inference.tagger import Tagger
+from training.config import RunConfig
+from training.evaluation import evaluate
+from training.report import Report
+from training.run_directory import RunDirectory, provenance
+from training.trainer import fine_tune
+
+
+def train(config: RunConfig, *, force: bool = False) -> tuple[RunDirectory, Report]:
+    """Fine-tune, score on the test files (or, without any, on the training files), and write the run directory.
+
+    With `force` a finished run in the same folder is replaced, once the new one is whole. An interrupted run goes on.
+
+    Raises:
+        InputError: config, data, encoder or folder cannot be used; nothing has been written over then.
+    """
+    schema = config.tagger.label_schema
+    learned, imported = annotated_documents(config.data.train, schema)
+    scored = annotated_documents(config.data.test, schema)[0] if config.data.test else learned
+    replacing = force and config.output.exists()
+    run = RunDirectory(config.output.with_name(config.output.name + ".new") if replacing else config.output)
+    run.begin(config)
+    tagger = fine_tune(config, learned, run.trainer)
+    part = run.path / "checkpoint.part"
+    checkpoint.save(part, tagger.engine.model, tagger.tokenizer)
+    shutil.rmtree(run.checkpoint, ignore_errors=True)
+    part.rename(run.checkpoint)
+    report, predicted = evaluate(tagger, scored)
+    write_report(run, report, predicted, note=_note(config))
+    run.write("import.txt", f"{imported}\n")
+    run.finish({**provenance(config, learned), "model_version": checkpoint.version(run.checkpoint)})
+    return (_swap(run, config.output) if replacing else run), report
+
+
+def _swap(run: RunDirectory, place: Path) -> RunDirectory:
+    """Put a finished run in the place of an earlier one."""
+    old = place.with_name(place.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    place.rename(old)
+    run.path.rename(place)
+    shutil.rmtree(old, ignore_errors=True)
+    return RunDirectory(place)
+
+
+def _note(config: RunConfig) -> str:
+    if config.data.test:
+        return f"Scored on {', '.join(map(str, config.data.test))}, which the tagger never saw."
+    return "Scored on the training documents themselves: this shows that learning worked, and nothing about new texts."
+
+
+def write_report(run: RunDirectory, report: Report, predicted: Sequence[Document], *, note: str) -> None:
+    """The report as text, Markdown and JSON, and the predictions behind it."""
+    run.write("report.txt", f"{note}\n\n{report.text()}\n")
+    run.write("report.md", f"{note}\n\n{report.markdown()}\n")
+    run.write_json("metrics.json", {"note": note, **report.to_dict()})
+    write_jsonl(run.path / "predictions.jsonl", predicted)
+
+
+def evaluate_checkpoint(path: Path, data: Sequence[Path]) -> tuple[Report, list[Document]]:
+    """Score a checkpoint on annotated files.
+
+    Raises:
+        InputError: the checkpoint or the data cannot be used, or the data hold labels the checkpoint does not know.
+    """
+    tagger = Tagger.load(path)
+    documents, _ = annotated_documents(data, tagger.schema)
+    return evaluate(tagger, documents)

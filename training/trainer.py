@@ -1,0 +1,127 @@
+"""Fine-tuning with transformers' Trainer, used plainly: our rows in, our loss, and everything else as it comes.
+
+It knows how to train. Run folders, reports and folds are made elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase, Trainer, TrainingArguments, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from annotations.document import Document
+from annotations.errors import DocumentError
+from inference.checkpoint import from_encoder
+from inference.model import StandpointModel
+from inference.tagger import Tagger
+from training.config import RunConfig
+from training.data import collate_rows, dataset
+from training.objective import Objective, class_weights
+
+
+class LayerTrainer(Trainer):
+    """Trainer with the loss over layers and a learning rate of their own for heads."""
+
+    def __init__(self, *, objective: Objective, run: RunConfig, **rest: Any) -> None:
+        self.objective: Objective = objective
+        self.run_config: RunConfig = run
+        super().__init__(**rest)
+
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The objective on one batch of `collate_rows`."""
+        gold, owners = inputs.pop("gold"), inputs.pop("owners")
+        logits = model(**inputs)
+        loss: Tensor = self.objective(logits, gold, owners)
+        return (loss, logits) if return_outputs else loss
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """AdamW; the encoder learns at `optimizer.lr`, what starts from random weights at `optimizer.head_lr`."""
+        if self.optimizer is None:
+            settings = self.run_config.optimizer
+            groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+            assert self.model is not None
+            for name, parameter in self.model.named_parameters():
+                rate = settings.lr if "encoder." in name else settings.head_lr
+                decay = settings.weight_decay if parameter.ndim > 1 else 0.0
+                groups.setdefault((rate, decay), []).append(parameter)
+            self.optimizer = torch.optim.AdamW(
+                [{"params": own, "lr": rate, "weight_decay": decay} for (rate, decay), own in groups.items()]
+            )
+        return self.optimizer
+
+
+def fine_tune(config: RunConfig, documents: Sequence[Document], folder: Path) -> Tagger:
+    """Train a tagger on documents; an interrupted run in the same folder goes on from its last checkpoint.
+
+    Raises:
+        CheckpointError: the encoder cannot be used.
+        DocumentError: the documents hold nothing to learn.
+    """
+    set_seed(config.seed)
+    model, tokenizer = from_encoder(config.encoder, config.tagger, config.dropout)
+    data = dataset(documents, tokenizer, config.tagger)
+    _require_labels(data, config)
+    trainer = _trainer(config, model, tokenizer, data, folder)
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None)
+    return Tagger(model.float(), tokenizer, config.tagger)
+
+
+def _trainer(
+    config: RunConfig, model: StandpointModel, tokenizer: PreTrainedTokenizerBase, data: Dataset, folder: Path
+) -> LayerTrainer:
+    schema = config.tagger.label_schema
+    objective = Objective(schema, config.objective, class_weights(data, schema, config.objective.class_weights))
+    return LayerTrainer(
+        objective=objective,
+        run=config,
+        model=model,
+        args=arguments(config, folder),
+        train_dataset=data,
+        data_collator=partial(collate_rows, config=config.tagger, pad=tokenizer.pad_token_id),
+    )
+
+
+def arguments(config: RunConfig, folder: Path) -> TrainingArguments:
+    """TrainingArguments from the run's settings; `trainer` in the config may set any other of them."""
+    values: dict[str, Any] = {
+        "output_dir": str(folder),
+        "num_train_epochs": config.epochs,
+        "per_device_train_batch_size": config.batch_windows,
+        "learning_rate": config.optimizer.lr,
+        "warmup_steps": config.optimizer.warmup,
+        "weight_decay": config.optimizer.weight_decay,
+        "seed": config.seed,
+        "bf16": config.bf16,
+        "use_cpu": not torch.accelerator.is_available(),
+        "logging_steps": 20,
+        "save_strategy": "steps",
+        "save_steps": 100,
+        "save_total_limit": 1,
+        "report_to": "none",
+        "remove_unused_columns": False,
+        "dataloader_pin_memory": torch.cuda.is_available(),
+        "label_names": ["gold"],
+        **config.trainer,
+    }
+    return TrainingArguments(**values)
+
+
+def _require_labels(data: Dataset, config: RunConfig) -> None:
+    annotated = {
+        name
+        for name in config.tagger.label_schema.layers
+        for kind in ("tokens", "sentences", "documents")
+        if f"gold_{kind}/{name}" in data.column_names
+        and any(label >= 0 for row in data[f"gold_{kind}/{name}"] for label in row)
+    }
+    if not annotated:
+        raise DocumentError("training data", "annotates no layer of the schema; check data.train and the schema")
