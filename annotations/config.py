@@ -5,15 +5,18 @@ It knows how settings are read, and none of the settings.
 
 from __future__ import annotations
 
+import copy
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, Self, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from annotations.errors import ConfigError, did_you_mean
+
+SHOWN = 80
 
 
 class Config(BaseModel):
@@ -35,6 +38,7 @@ class Config(BaseModel):
         """Validate plain values, naming `where` they came from in any error."""
         if not isinstance(values, dict):
             raise ConfigError(where, f"expected settings as `key: value`, found {type(values).__name__}")
+        values = copy.deepcopy(values)
         problems = [problem for text in overrides if (problem := _override(values, text))]
         try:
             config = cls.model_validate(values)
@@ -53,24 +57,25 @@ def read_yaml(path: str | Path) -> Any:
     """
     path = Path(path)
     try:
-        return yaml.load(path.read_text("utf-8"), Loader=_Loader) or {}
+        values = yaml.load(path.read_text("utf-8"), Loader=_Loader)
     except OSError as error:
         raise ConfigError(path, f"cannot be read ({error.strerror}); check the path") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # a ValueError is a bad byte, or a date such as 2024-02-31
         raise ConfigError(path, f"is not valid YAML: {' '.join(str(error).split())}") from error
+    return {} if values is None else values
 
 
 class _Loader(yaml.SafeLoader):
     """Refuses duplicate keys, which YAML forbids and PyYAML silently merges, and reads 3e-4 as a number."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is set twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen: set[tuple[str, str]] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if (key.tag, key.value) in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} is set twice", key.start_mark)
+            seen.add((key.tag, key.value))
+        return node
 
 
 # YAML 1.1 takes 3e-4 for a string; this is YAML 1.2's rule for floats.
@@ -93,41 +98,56 @@ def _sentence(item: dict[str, Any], model: type[BaseModel]) -> str:
         return f"{path}: unknown key; {did_you_mean(str(location[-1]), _fields(model, location[:-1]))}"
     if item["type"] == "missing":
         return f"{path}: is required and missing"
+    if location[-1:] == ("[key]",) and not isinstance(item["input"], str):
+        return f"{'.'.join(map(str, location[:-2]))}: key {item['input']!r} is not a text; put it in quotes"
     message = item["msg"].removeprefix("Value error, ")
-    if item["type"] == "value_error" or isinstance(item["input"], dict | list):
+    if item["type"] in ("value_error", "json_invalid") or isinstance(item["input"], dict | list | tuple):
         return f"{path}: {message}"
-    return f"{path}: {message}, found {item['input']!r}"
+    found = repr(item["input"])
+    return f"{path}: {message}, found {found if len(found) <= SHOWN else found[:SHOWN] + '…'}"
 
 
 def _fields(model: type[BaseModel], path: Iterable[Any]) -> list[str]:
     """The field names at `path` inside a model, walking through containers of models."""
-    for part in path:
+    parts = iter(path)
+    for part in parts:
         field = model.model_fields.get(str(part))
-        inner = _models(field.annotation) if field else [model]
-        if not inner:
+        if field is None:
+            continue
+        inner, keys = _inside(field.annotation)
+        if inner is None:
             return []
-        model = inner[0]
+        model = inner
+        for _ in range(keys):
+            next(parts, None)
     return list(model.model_fields)
 
 
-def _models(annotation: Any) -> list[type[BaseModel]]:
+def _inside(annotation: Any) -> tuple[type[BaseModel] | None, int]:
+    """The first model inside an annotation, and how many keys or indices lead to it."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for part in get_args(annotation) for model in _models(part)]
+        return annotation, 0
+    for part in get_args(annotation):
+        model, keys = _inside(part)
+        if model:
+            return model, keys + (get_origin(annotation) in (dict, list, tuple, Mapping))
+    return None, 0
 
 
 def _override(values: dict[str, Any], text: str) -> str | None:
     """Apply `a.b=value` in place; a returned sentence says why it could not be."""
     key, equals, value = text.partition("=")
-    if not equals or not key:
+    if not equals or not all(key.split(".")):
         return f"override {text!r}: write it as key=value, for instance optimizer.lr=3e-4"
     *parents, last = key.split(".")
     for parent in parents:
-        values = values.setdefault(parent, {})
+        if values.get(parent) is None:
+            values[parent] = {}
+        values = values[parent]
         if not isinstance(values, dict):
             return f"override {text!r}: {parent!r} holds a value, not settings"
     try:
         values[last] = yaml.load(value, Loader=_Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         return f"override {text!r}: {' '.join(str(error).split())}"
     return None

@@ -6,6 +6,7 @@ Offsets are half-open and count Unicode code points, as Python's `str` does.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -13,8 +14,10 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     PlainSerializer,
+    Tag,
     ValidationError,
     model_validator,
 )
@@ -71,6 +74,14 @@ def _layer(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _shape(value: Any) -> str | None:
+    """Which of the two a layer holds, so that an error speaks of that one alone."""
+    if isinstance(value, tuple):
+        return "spans"
+    placed = isinstance(value, Span) or (isinstance(value, Mapping) and "start" in value)
+    return "label" if isinstance(value, Label | Mapping) and not placed else None
+
+
 def _freeze(value: Any) -> Any:
     if isinstance(value, Mapping):
         return FrozenDict({str(key): _freeze(inner) for key, inner in value.items()})
@@ -78,9 +89,16 @@ def _freeze(value: Any) -> Any:
 
 
 Frozen = Annotated[Mapping[str, Any], AfterValidator(_freeze), PlainSerializer(dict)]
-Layers = Annotated[
-    Mapping[str, Annotated[Labels, BeforeValidator(_layer)]], AfterValidator(FrozenDict), PlainSerializer(dict)
+_Layer = Annotated[
+    Annotated[tuple[Span, ...], Tag("spans")] | Annotated[Label, Tag("label")],
+    Discriminator(
+        _shape,
+        custom_error_type="layer",
+        custom_error_message="a layer holds a list of spans, or one label without a place",
+    ),
+    BeforeValidator(_layer),
 ]
+Layers = Annotated[Mapping[str, _Layer], AfterValidator(FrozenDict), PlainSerializer(dict)]
 
 
 class Document(_Value):
@@ -121,7 +139,12 @@ class Document(_Value):
     def with_labels(self, labels: Mapping[str, Labels]) -> Document:
         """The same text and target with other labels, checked."""
         return Document(
-            id=self.id, text=self.text, target=self.target, group=self.group, labels=FrozenDict(labels), source=self.source
+            id=self.id,
+            text=self.text,
+            target=self.target,
+            group=self.group,
+            labels=FrozenDict(labels),
+            source=self.source,
         )
 
     def to_json(self) -> str:
@@ -145,13 +168,19 @@ def _span_problems(text: str, layers: Mapping[str, Labels]) -> Iterator[str]:
     for name, spans in layers.items():
         if not isinstance(spans, tuple):
             continue
-        previous = Span.model_construct(label="", start=0, end=0)
         for span in spans:
-            quoted = f"{name} {span.label} {span.start}–{span.end}"
             if span.end > len(text):
-                yield f"{quoted} runs past the text's {len(text)} characters"
-            if span.start < previous.start:
-                yield f"{quoted} is out of order: sort spans by start"
-            elif span.start < previous.end:
-                yield f"{quoted} overlaps {previous.label} {previous.start}–{previous.end}"
-            previous = span
+                yield f"{name} {_quoted(span)} runs past the text's {len(text)} characters"
+        for before, span in pairwise(spans):
+            if span.start < before.start:
+                yield f"{name} {_quoted(span)} is out of order: sort spans by start"
+        furthest: Span | None = None
+        for span in sorted(spans, key=lambda span: span.start):
+            if furthest and span.start < furthest.end:
+                yield f"{name} {_quoted(span)} overlaps {_quoted(furthest)}"
+            if not furthest or span.end > furthest.end:
+                furthest = span
+
+
+def _quoted(span: Span) -> str:
+    return f"{span.label} {span.start}–{span.end}"

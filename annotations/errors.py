@@ -1,12 +1,12 @@
 """The one exception tree: what went wrong and what to do next. It knows no file format and prints nothing.
 
-    StandpointError
-    ├── InputError          something the user gave is wrong; carries every problem found, exit status 2
-    │   ├── ConfigError     a YAML file or an override
-    │   ├── SchemaError     labels or layers that the schema does not declare
-    │   ├── DocumentError   documents, exports, raw articles
-    │   └── CheckpointError a folder that should hold a model or an encoder
-    └── ServerError         a Label Studio server that does not answer as it should
+StandpointError
+├── InputError          something the user gave is wrong; carries every problem found, exit status 2
+│   ├── ConfigError     a YAML file or an override
+│   ├── SchemaError     labels or layers that the schema does not declare
+│   ├── DocumentError   documents, exports, raw articles
+│   └── CheckpointError a folder that should hold a model or an encoder
+└── ServerError         a Label Studio server that does not answer as it should
 """
 
 from __future__ import annotations

@@ -14,9 +14,14 @@ _BLOCK = re.compile(r"(<!-- schema: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 def table(layer: Layer) -> str:
     """One layer as a description and a table of its labels."""
-    rows = [f"| {name} | {spec.marks} | {spec.excludes} |" for name, spec in layer.labels.items()]
+    cells = [map(_cell, (name, spec.marks, spec.excludes)) for name, spec in layer.labels.items()]
+    rows = [f"| {' | '.join(row)} |" for row in cells]
     head = ["| label | marks | does not mark |", "|---|---|---|"]
     return "\n".join([layer.description, "", *head, *rows]) + "\n"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", r"\|")
 
 
 def with_tables(text: str, schema: Schema) -> str:
@@ -27,7 +32,9 @@ def with_tables(text: str, schema: Schema) -> str:
     """
     named = [match[2] for match in _BLOCK.finditer(text)]
     problems = [f"no layer {name!r} in the schema; remove its block" for name in named if name not in schema.layers]
-    problems += [f"add a block `<!-- schema: {n} -->` … `<!-- end -->` for the layer" for n in schema.layers if n not in named]
+    problems += [
+        f"add a block `<!-- schema: {n} -->` … `<!-- end -->` for the layer" for n in schema.layers if n not in named
+    ]
     if problems:
         raise DocumentError("guidelines", problems)
     return _BLOCK.sub(lambda match: match[1] + table(schema.layers[match[2]]) + match[3], text)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+_GAP = r"(?:\s|\\[rn])+"
+
 
 class Place(NamedTuple):
     """Half-open code-point offsets and how they were found; `how` is empty where nothing was changed."""
@@ -15,9 +17,9 @@ class Place(NamedTuple):
 
 
 def utf16_to_code_points(text: str, offset: int) -> int:
-    """The code-point offset of a UTF-16 offset; one inside a surrogate pair or past the end gives -1."""
+    """The code-point offset of a UTF-16 offset; one inside a surrogate pair or outside the text gives -1."""
     raw = text.encode("utf-16-le", "surrogatepass")
-    if offset * 2 > len(raw):
+    if not 0 <= offset * 2 <= len(raw):
         return -1
     try:
         return len(raw[: offset * 2].decode("utf-16-le"))
@@ -38,17 +40,18 @@ def locate(text: str, start: int, end: int, quote: str | None) -> Place | None:
     """
     if 0 <= start < end <= len(text) and _same(text[start:end], quote):
         return _trimmed(text, Place(start, end))
-    if quote is None or not quote.strip():
+    if quote is None or not _fold(quote):
         return None
     left, right = utf16_to_code_points(text, start), utf16_to_code_points(text, end)
     if 0 <= left < right and _same(text[left:right], quote):
         return _trimmed(text, Place(left, right, "offsets counted UTF-16 units"))
-    pattern = r"\s+".join(re.escape(word) for word in _fold(quote).split(" "))
-    matches = list(re.finditer(pattern, text))
+    pattern = _GAP.join(re.escape(word) for word in _fold(quote).split(" "))
+    # A look-ahead, because matches may overlap.
+    matches = [match.span(1) for match in re.finditer(f"(?=({pattern}))", text)]
     if not matches:
         return None
-    best = min(matches, key=lambda match: abs(match.start() - start))
-    return Place(best.start(), best.end(), "moved to the nearest exact match of its text")
+    best = min(matches, key=lambda match: abs(match[0] - start))
+    return Place(*best, "moved to the nearest exact match of its text")
 
 
 def _same(piece: str, quote: str | None) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from annotations.document import Document
 from annotations.errors import DocumentError
-from annotations.labelstudio import ImportReport, bare_document, from_tasks, read_export
+from annotations.exports import ImportReport, bare_document, from_tasks, read_export
 from annotations.schema import Schema
 from annotations.storage import parse_lines, read_jsonl
 
@@ -70,29 +70,33 @@ def bare_documents(path: str) -> Iterator[Document]:
 
 
 def _stdin() -> Iterator[Document]:
-    lines = (line.decode("utf-8") for line in sys.stdin.buffer)
-    try:
-        first = next(lines, "")
-        if _is_document(first):
-            yield from parse_lines(chain([first], lines), "standard input")
-        else:
-            yield Document(id="standard input", text="".join(chain([first], lines)))
-    except UnicodeDecodeError as error:
-        raise DocumentError("standard input", f"is not UTF-8 ({error.reason}); convert it to UTF-8") from error
+    lines = iter(sys.stdin.buffer)
+    first = next(lines, b"")
+    if _is_document(first):
+        yield from parse_lines(chain([first], lines), "standard input")
+    else:
+        yield Document(id="standard input", text=_decoded(b"".join([first, *lines]), "standard input"))
 
 
-def _is_document(line: str) -> bool:
+def _is_document(line: bytes) -> bool:
     try:
         value = json.loads(line)
-    except json.JSONDecodeError:
+    except ValueError:
         return False
     return isinstance(value, dict) and "text" in value
 
 
 def _text(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8")
+        return _decoded(path.read_bytes(), path)
     except OSError as error:
         raise DocumentError(path, f"cannot be read ({error.strerror}); check the path") from error
+
+
+def _decoded(raw: bytes, where: object) -> str:
+    try:
+        return raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise DocumentError(path, f"is not UTF-8 ({error.reason} at byte {error.start}); convert it to UTF-8") from error
+        raise DocumentError(
+            where, f"is not UTF-8 ({error.reason} at byte {error.start}); convert it to UTF-8"
+        ) from error

@@ -30,8 +30,9 @@ def load_round(
         DocumentError: before anything is sent, with every reading that does not fit its task.
         ServerError: the server is down, refuses or fails.
     """
-    tasks = {document.id: to_task(document, asked[document.id]) for document in bare}
-    problems = [f"{name}: is no reader with a token" for name in readings if name not in readers]
+    tasks = {document.id: to_task(document, asked.get(document.id, ())) for document in bare}
+    problems = [f"document {document.id!r} is asked for no layer" for document in bare if not asked.get(document.id)]
+    problems += [f"{name}: is no reader with a token" for name in readings if name not in readers]
     for name, documents in readings.items():
         problems += [f"{name}: {problem}" for problem in _misfits(documents, tasks)]
         problems += [f"{name}, {d.id!r}: {problem}" for d in documents for problem in schema.problems(d)]

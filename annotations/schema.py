@@ -5,6 +5,7 @@ It knows names, kinds, descriptions and colours. It does not know texts, models 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -21,7 +22,17 @@ if TYPE_CHECKING:
 DEFAULT_SCHEMA = Path("configs/schema.yaml")
 RESERVED = ("text", "target")
 
+_UNWRITABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+
+
+def _writable(text: str) -> str:
+    if found := _UNWRITABLE.search(text):
+        raise ValueError(f"holds U+{ord(found[0]):04X}, which XML cannot hold; remove it")
+    return text
+
+
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+Words = Annotated[str, AfterValidator(_writable)]
 
 
 class Kind(StrEnum):
@@ -38,15 +49,15 @@ class Kind(StrEnum):
 def _label_name(name: str) -> str:
     if not name.strip() or name != name.strip() or any(ord(letter) < 32 for letter in name):
         raise ValueError("a label's name needs visible characters and no space around them")
-    return name
+    return _writable(name)
 
 
 class LabelSpec(Config):
     """One label of a layer."""
 
-    marks: str = ""
+    marks: Words = ""
     """What it marks, for annotators."""
-    excludes: str = ""
+    excludes: Words = ""
     """What it does not mark, for annotators."""
     color: str = Field(default="#888888", pattern=r"^#[0-9a-fA-F]{6}$")
     """Colour on every page and in Label Studio."""
@@ -59,7 +70,7 @@ class Layer(Config):
 
     kind: Kind
     """`spans`, `sentences` or `document`."""
-    description: str = ""
+    description: Words = ""
     """What the layer is about, for annotators."""
     targeted: bool = False
     """Whether labels are given towards the document's target. Spans never are."""
@@ -69,7 +80,9 @@ class Layer(Config):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.kind is Kind.SPANS and self.targeted:
-            raise ValueError("a layer of spans cannot be targeted: the same text has the same spans whatever the target")
+            raise ValueError(
+                "a layer of spans cannot be targeted: the same text has the same spans whatever the target"
+            )
         if self.kind is not Kind.SPANS and len(self.labels) < 2:
             raise ValueError(f"a layer of kind {self.kind} needs at least two labels to choose from")
         return self
@@ -88,17 +101,21 @@ class Schema(Config):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        for name in self.layers:
-            if name in RESERVED:
-                raise ValueError(f"layer {name!r}: the name is taken by Label Studio's task data; choose another")
+        problems = [
+            f"layer {name!r}: the name is taken by Label Studio's task data; choose another"
+            for name in RESERVED
+            if name in self.layers
+        ]
         keys: dict[str, str] = {}
         for layer_name, layer in self.layers.items():
             for label, spec in layer.labels.items():
                 place = f"{layer_name}.{label}"
-                if spec.hotkey and spec.hotkey in keys:
-                    raise ValueError(f"hotkey {spec.hotkey!r} is given to {keys[spec.hotkey]} and to {place}")
-                if spec.hotkey:
-                    keys[spec.hotkey] = place
+                if spec.hotkey and keys.setdefault(spec.hotkey, place) != place:
+                    problems.append(
+                        f"hotkey {spec.hotkey!r} is given to {keys[spec.hotkey]} and to {place}; change one"
+                    )
+        if problems:
+            raise ValueError("; ".join(problems))
         return self
 
     def of_kind(self, kind: Kind) -> dict[str, Layer]:

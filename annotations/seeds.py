@@ -80,8 +80,15 @@ def _lines(path: Path, record: Record) -> list[str]:
         raise DocumentError(path, f"cannot be read ({error.strerror}); put it beside its record") from error
     found = hashlib.sha256(raw).hexdigest()
     if found != record.sha256:
-        raise DocumentError(path, f"its sha256 is {found[:12]}…, the record says {record.sha256[:12]}…; restore the file")
-    return raw.decode("utf-8").split("\n")
+        raise DocumentError(
+            path, f"its sha256 is {found[:12]}…, the record says {record.sha256[:12]}…; restore the file"
+        )
+    try:
+        return raw.decode("utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise DocumentError(
+            path, f"is not UTF-8 ({error.reason} at byte {error.start}); keep raw articles in UTF-8"
+        ) from error
 
 
 def _problems(record: Record, lines: list[str]) -> Iterator[str]:

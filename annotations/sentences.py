@@ -73,19 +73,21 @@ def sentence_labels(document: Document, layer: str) -> list[str | None]:
 
 
 def covering(bounds: Sequence[Bounds], spans: Iterable[Span]) -> list[Span | None]:
-    """For each sentence, the one span that covers more than half of its characters. Both must be in text order."""
+    """For each sentence, the one flat span that covers more than half of it. Both must be in text order."""
     ordered = list(spans)
     chosen: list[Span | None] = []
     first = 0
     for sentence in bounds:
         while first < len(ordered) and ordered[first].end <= sentence.start:
             first += 1
-        best, most = None, (sentence.end - sentence.start) / 2
-        for span in ordered[first:]:
-            if span.start >= sentence.end:
-                break
-            shared = min(span.end, sentence.end) - max(span.start, sentence.start)
-            if shared > most:
-                best, most = span, shared
-        chosen.append(best)
+        last = first
+        while last < len(ordered) and ordered[last].start < sentence.end:
+            last += 1
+        chosen.append(next((span for span in ordered[first:last] if covers(span, sentence)), None))
     return chosen
+
+
+def covers(span: Span, sentence: Bounds) -> bool:
+    """Whether a span labels a sentence: it covers more than half of the sentence's characters."""
+    shared = min(span.end, sentence.end) - max(span.start, sentence.start)
+    return shared * 2 > sentence.end - sentence.start

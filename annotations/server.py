@@ -75,7 +75,7 @@ class Server:
             return {}
         with self._speaking(f"import tasks into project {project}"):
             answer = self._sdk.projects.import_tasks(project, request=list(tasks), return_task_ids=True)
-            found = dict(answer).get("task_ids") or (answer.model_extra or {}).get("task_ids") or []
+            found = getattr(answer, "task_ids", None) or []
         if len(found) != len(names):
             raise ServerError(
                 f"{self.url}: {len(names)} tasks were sent and {len(found)} imported; look at project {project}"

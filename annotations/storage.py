@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -25,37 +25,43 @@ def read_jsonl(path: str | Path, schema: Schema | None = None) -> Iterator[Docum
     """
     path = Path(path)
     try:
-        lines = path.open(encoding="utf-8", newline="\n")
+        lines = path.open("rb")
     except OSError as error:
         raise DocumentError(path, f"cannot be read ({error.strerror}); check the path") from error
     with lines:
         yield from parse_lines(lines, path, schema)
 
 
-def parse_lines(lines: Iterable[str], where: object, schema: Schema | None = None) -> Iterator[Document]:
+def parse_lines(lines: Iterable[bytes], where: object, schema: Schema | None = None) -> Iterator[Document]:
     """Stream documents from JSON lines; blank lines are skipped. Raises like `read_jsonl`."""
     problems: list[str] = []
     seen: set[str] = set()
-    try:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                document = Document.from_json(line, where=f"line {number}")
-            except DocumentError as error:
-                problems += [f"line {number}: {problem}" for problem in error.problems]
-                continue
-            found = list(schema.problems(document)) if schema else []
-            if document.id in seen:
-                found.append("the id is used twice; ids must be unique in a file")
-            seen.add(document.id)
-            problems += [f"line {number}, document {document.id!r}: {problem}" for problem in found]
-            if not problems:
-                yield document
-    except UnicodeDecodeError as error:
-        problems.append(f"is not UTF-8 ({error.reason}); save it as UTF-8")
+    for number, line in enumerate(lines, 1):
+        try:
+            document = _parsed(line, f"line {number}")
+        except DocumentError as error:
+            problems += [f"line {number}: {problem}" for problem in error.problems]
+            continue
+        if document is None:
+            continue
+        found = list(schema.problems(document)) if schema else []
+        if document.id in seen:
+            found.append("the id is used twice; ids must be unique in a file")
+        seen.add(document.id)
+        problems += [f"line {number}, document {document.id!r}: {problem}" for problem in found]
+        if not problems:
+            yield document
     if problems:
         raise DocumentError(where, problems)
+
+
+def _parsed(line: bytes, where: str) -> Document | None:
+    """One line's document, None for a blank line; a byte order mark is ignored."""
+    try:
+        text = line.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DocumentError(where, f"is not UTF-8 ({error.reason}); save it as UTF-8") from error
+    return Document.from_json(text, where=where) if text.strip() else None
 
 
 def write_jsonl(path: str | Path, documents: Iterable[Document]) -> int:
@@ -81,7 +87,8 @@ def replacing(path: str | Path) -> Iterator[IO[str]]:
     except OSError as error:
         raise DocumentError(path, f"cannot be written ({error.strerror}); the earlier file is untouched") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def fingerprint(documents: Iterable[Document]) -> str:

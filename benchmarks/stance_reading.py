@@ -12,6 +12,7 @@ import argparse
 import csv
 import io
 import json
+import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -215,6 +216,11 @@ def table(rows: list[dict[str, float | str | int]], costs: list[dict[str, float 
     return "\n".join(lines)
 
 
+def command() -> str:
+    """The command line, with the data folder left out."""
+    return " ".join(["python", *sys.argv])
+
+
 def main() -> None:
     """Parse, run, print, save."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -239,7 +245,8 @@ def main() -> None:
         settings = {key: str(value) for key, value in vars(arguments).items() if key not in ("data", "save")}
         about = {"date": time.strftime("%Y-%m-%d"), **hardware(), **{name: _version(name) for name in PACKAGES[:2]}}
         arguments.save.parent.mkdir(parents=True, exist_ok=True)
-        head = f"# Reading the target: light reader against joint reading\n\nMacro F1 on held-out parts, mean (range). {settings} {about}"
+        head = "# Reading the target: light reader against joint reading\n\n"
+        head += f"Command: `{command()}`\n\nMacro F1 on the held-out parts, mean (range over seeds). {settings} {about}"
         arguments.save.with_suffix(".md").write_text(f"{head}\n\n{text}\n", "utf-8")
         values = {"settings": settings, "about": about, "runs": rows, "cost": costs}
         arguments.save.with_suffix(".json").write_text(json.dumps(values, indent=2) + "\n", "utf-8")

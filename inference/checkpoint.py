@@ -52,6 +52,12 @@ def save(path: str | Path, model: PreTrainedModel, tokenizer: PreTrainedTokenize
     tokenizer.save_pretrained(path)
 
 
+def save_encoder(path: str | Path, folder: str | Path) -> None:
+    """Write a tagger's encoder alone, as 16-bit floats, with its tokenizer, into a folder that AutoModel loads."""
+    model, tokenizer, _ = load(path)
+    save(folder, model.encoder.half(), tokenizer)
+
+
 def version(path: str | Path) -> str:
     """A short content hash of the weights and the config: it changes whenever the answers can."""
     digest = hashlib.sha256()
@@ -73,10 +79,7 @@ def from_encoder(name: str, config: TaggerConfig, dropout: float) -> tuple[Stand
     """
     where = encoder_location(name)
     try:
-        if _is_tagger(where):
-            encoder = _weights(StandpointModel, where).encoder
-        else:
-            encoder = _weights(AutoModel, where)
+        encoder = _weights(StandpointModel, where).encoder if _is_tagger(where) else _weights(AutoModel, where)
         tokenizer = AutoTokenizer.from_pretrained(where, use_fast=True)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(

@@ -28,7 +28,9 @@ class WindowConfig(Config):
     @model_validator(mode="after")
     def _room(self) -> Self:
         if self.tokens - 2 * self.context < 12:
-            raise ValueError(f"tokens={self.tokens} leaves no room between two contexts of {self.context}; lower context")
+            raise ValueError(
+                f"tokens={self.tokens} leaves no room between two contexts of {self.context}; lower context"
+            )
         return self
 
 

@@ -84,7 +84,11 @@ class Attention(nn.Module):
         self.memory_normal = nn.LayerNorm(width)
         self.attention = nn.MultiheadAttention(width, heads, dropout=dropout, batch_first=True)
         self.feed = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * width, width)
+            nn.LayerNorm(width),
+            nn.Linear(width, 2 * width),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(2 * width, width),
         )
 
     def forward(self, queries: Tensor, memory: Tensor, padding: Tensor) -> Tensor:
@@ -145,7 +149,9 @@ class StandpointModel(PreTrainedModel):
         self.weight_heads = _heads(width, dict.fromkeys(schema.of_kind(Kind.DOCUMENT), 1))
         reader = tagger.reader
         self.reader = (
-            Reader(width=width, layers=reader.layers, heads=reader.heads, dropout=config.dropout) if self.targeted else None
+            Reader(width=width, layers=reader.layers, heads=reader.heads, dropout=config.dropout)
+            if self.targeted
+            else None
         )
         self.post_init()
 
@@ -173,7 +179,9 @@ class StandpointModel(PreTrainedModel):
             sentences={name: head(seen[name]) for name, head in self.sentence_heads.items()},
             votes={name: head(seen[name]) for name, head in self.vote_heads.items()},
             # Bounded, so that sums over any number of units neither overflow nor vanish.
-            weights={name: head(seen[name]).squeeze(-1).tanh().mul(3).exp() for name, head in self.weight_heads.items()},
+            weights={
+                name: head(seen[name]).squeeze(-1).tanh().mul(3).exp() for name, head in self.weight_heads.items()
+            },
         )
 
     def _read(self, pieces: Tensor, mask: Tensor, target_ids: Tensor, target_mask: Tensor, pairs: Tensor) -> Tensor:

@@ -76,7 +76,8 @@ def _target(document: Document, tokenizer: PreTrainedTokenizerBase, config: Tagg
     ids = [*prefix, *tokenize(document.target, tokenizer, document.id).ids, *suffix]
     if len(ids) > (most := config.window.target_tokens):
         raise DocumentError(
-            f"document {document.id!r}", f"target has {len(ids)} tokens, at most {most} are read; shorten it to one sentence"
+            f"document {document.id!r}",
+            f"target has {len(ids)} tokens, at most {most} are read; shorten it to one sentence",
         )
     return ids
 
@@ -148,7 +149,9 @@ def tokenize(text: str, tokenizer: PreTrainedTokenizerBase, name: str) -> Tokens
             text, add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False, verbose=False
         )
     except (UnicodeEncodeError, TypeError) as error:
-        raise DocumentError(name, "holds a lone surrogate, which is no character; decode the text properly first") from error
+        raise DocumentError(
+            name, "holds a lone surrogate, which is no character; decode the text properly first"
+        ) from error
     return Tokens(encoded["input_ids"], _disjoint(text, encoded["offset_mapping"]))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -21,6 +21,8 @@ from inference.config import TaggerConfig
 from inference.tagger import Tagger
 
 ROOT = Path(__file__).parent.parent
+# The models are tiny: a second thread costs more than it brings.
+torch.set_num_threads(1)
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 FAMILIES = {
     "bert": "wordpiece",
@@ -146,10 +148,9 @@ def tagger(encoders: Callable[[str], Path], config: TaggerConfig) -> Tagger:
 
 
 @pytest.fixture(autouse=True)
-def _in_the_root(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _in_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shipped configs name files relative to the repository."""
     monkeypatch.chdir(ROOT)
-    yield
 
 
 def annotate(name: str, text: str, spans: list[tuple[str, str]], **rest: str) -> Document:

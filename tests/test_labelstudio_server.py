@@ -11,7 +11,7 @@ import pytest
 
 from annotations.document import Document, Label, Span
 from annotations.errors import DocumentError, ServerError
-from annotations.labelstudio import annotators, from_tasks
+from annotations.exports import annotators, from_tasks
 from annotations.local_server import LocalServer
 from annotations.round import load_round, store_gold
 from annotations.schema import Schema
@@ -118,8 +118,17 @@ def test_round_refuses_what_would_come_back_changed(staff: Staff) -> None:
     mistyped = fourth.with_labels({**fourth.labels, "document": Label(label="denise")})
     readings = {"ana": [moved, unasked, forgotten, foreign, mistyped, ANA[1], ANA[1]], "eve": []}
     with pytest.raises(DocumentError) as caught:
-        load_round(staff.admin, staff.readers | {"bea": staff.readers["ben"]}, SCHEMA, ASKED, BARE, readings, "Refused")
+        load_round(
+            staff.admin,
+            staff.readers | {"bea": staff.readers["ben"]},
+            SCHEMA,
+            ASKED,
+            [*BARE, Document(id="new", text="x")],
+            readings,
+            "Refused",
+        )
     expected = [
+        "document 'new' is asked for no layer",
         "eve: is no reader",
         "ana: document 'emoji-1' has another text",
         "ana: document 'emoji-2' labels document, entity, stance, its task asks for document, stance",

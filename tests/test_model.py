@@ -25,7 +25,11 @@ TEXT = "The Taliban met al-Qaeda in Kabul on Friday. Officials denied it.\r\n\r\
 def _logits(tagger: Tagger, target: str | None) -> dict[str, torch.Tensor]:
     windows = encode([Document(id="x", text=TEXT, target=target)], tagger.tokenizer, tagger.config)
     logits = tagger.engine(collate(windows, range(len(windows)), tagger.tokenizer.pad_token_id))
-    return {"entity": logits.tokens["entity"], "stance": logits.sentences["stance"], "document": logits.votes["document"]}
+    return {
+        "entity": logits.tokens["entity"],
+        "stance": logits.sentences["stance"],
+        "document": logits.votes["document"],
+    }
 
 
 def test_stance_depends_on_the_target_and_entities_never_do(tagger: Tagger) -> None:
@@ -87,9 +91,7 @@ def test_a_taggers_encoder_can_be_taken_over(
 
 
 def test_untargeted_layers_need_no_target(encoders: Callable[[str], Path]) -> None:
-    schema = Schema.build(
-        {"layers": {"topic": {"kind": "document", "labels": {"war": {}, "peace": {}}}}}, where="test"
-    )
+    schema = Schema.build({"layers": {"topic": {"kind": "document", "labels": {"war": {}, "peace": {}}}}}, where="test")
     config = TaggerConfig(label_schema=schema)
     model, tokenizer = checkpoint.from_encoder(str(encoders("roberta")), config, 0.1)
     tagged = Tagger(model, tokenizer, config).tag("Some text here. More of it.")
@@ -133,11 +135,10 @@ def test_an_encoder_that_is_nowhere_is_named(config: TaggerConfig) -> None:
         checkpoint.from_encoder("no-such/encoder", config, 0.1)
 
 
-def test_windows_longer_than_the_encoder_reads_are_refused(
-    encoders: Callable[[str], Path], schema: Schema
-) -> None:
+def test_windows_longer_than_the_encoder_reads_are_refused(encoders: Callable[[str], Path], schema: Schema) -> None:
     config = TaggerConfig.build(
-        {"label_schema": schema.model_dump(mode="json"), "window": {"tokens": 512}, "reader": {"heads": 3}}, where="test"
+        {"label_schema": schema.model_dump(mode="json"), "window": {"tokens": 512}, "reader": {"heads": 3}},
+        where="test",
     )
     with pytest.raises(CheckpointError) as caught:
         checkpoint.from_encoder(str(encoders("bert")), config, 0.1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -31,9 +33,7 @@ def gold_documents(draw: st.DrawFn, schema: Schema) -> Document:
     cuts = sorted(draw(st.sets(st.integers(0, len(text)), max_size=12)))
     names = schema.layers["entity"].names
     spans = tuple(
-        Span(start=a, end=b, label=draw(st.sampled_from(names)))
-        for a, b in zip(cuts, cuts[1:], strict=False)
-        if draw(st.booleans())
+        Span(start=a, end=b, label=draw(st.sampled_from(names))) for a, b in pairwise(cuts) if draw(st.booleans())
     )
     stance = tuple(
         Span(start=a, end=b, label=draw(st.sampled_from(schema.layers["stance"].names))) for a, b in sentences(text)
@@ -65,7 +65,9 @@ def test_perfect_logits_give_back_the_gold(
         answers.append((batch, _perfect(collated["gold"], config)))
     decoded = decode([gold.model_copy(update={"labels": FrozenDict()})], windows, answers, config)[0]
     assert decoded.text == gold.text
-    kept = [s for s in gold.spans("entity") if f"x {s.start}–{s.end} {s.label} {gold.text[s.start : s.end]!r}" not in lost]
+    kept = [
+        s for s in gold.spans("entity") if f"x {s.start}–{s.end} {s.label} {gold.text[s.start : s.end]!r}" not in lost
+    ]
     assert [(s.start, s.end, s.label) for s in decoded.spans("entity")] == [(s.start, s.end, s.label) for s in kept]
     reached = {unit.sentence for window in windows for unit in window.units}
     wanted = [span for place, span in enumerate(gold.spans("stance")) if place in reached]

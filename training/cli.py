@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from annotations.errors import StandpointError
+from annotations.errors import DocumentError, StandpointError
 
 if TYPE_CHECKING:
     from annotations.document import Document
@@ -22,6 +22,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
 )
+
+labels = typer.Typer(help="Annotations: how far annotators agree.", no_args_is_help=True)
+app.add_typer(labels, name="labels")
 
 DEFAULT_MODEL = Path("runs/train/checkpoint")
 Overrides = Annotated[list[str] | None, typer.Argument(help="settings to override, such as optimizer.lr=3e-4")]
@@ -117,7 +120,9 @@ def evaluate(
 @app.command()
 @_reported
 def tag(
-    files: Annotated[list[str], typer.Argument(help="text, .jsonl or Label Studio .json files, or - for standard input")],
+    files: Annotated[
+        list[str], typer.Argument(help="text, .jsonl or Label Studio .json files, or - for standard input")
+    ],
     model: Annotated[Path, typer.Option(help="checkpoint folder")] = DEFAULT_MODEL,
     target: Annotated[list[str] | None, typer.Option(help="claim to read against; may be repeated")] = None,
     form: Annotated[
@@ -172,6 +177,41 @@ def schema(
     typer.echo(renew(guidelines, loaded) if guidelines else labelling_config(loaded))
 
 
+@labels.command()
+@_reported
+def agree(
+    export: Annotated[Path, typer.Argument(help="Label Studio JSON export with several annotators")],
+    schema: Annotated[Path, typer.Option(help="schema file")] = Path("configs/schema.yaml"),
+    users: Annotated[str | None, typer.Option(help="two user ids, such as 2,3; by default the only two")] = None,
+) -> None:
+    """Span F1 and Cohen's kappa between two annotators, and every disagreement in context."""
+    from annotations.agreement import agreement
+    from annotations.exports import annotators, from_tasks, read_export
+    from annotations.schema import Schema
+
+    tasks, loaded = read_export(export), Schema.load(schema)
+    pair = [int(user) for user in users.split(",")] if users else annotators(tasks)
+    if len(pair) != 2:
+        raise DocumentError(export, f"has the annotators {annotators(tasks)}; name two of them with --users=A,B")
+    first, second = (from_tasks(tasks, loaded, user=user)[0] for user in pair)
+    typer.echo(f"users {pair[0]} (first) and {pair[1]} (second)\n")
+    typer.echo(agreement(first, second, loaded))
+
+
+@app.command()
+@_reported
+def encoder(
+    checkpoint: Annotated[Path, typer.Argument(help="checkpoint folder of a tagger")],
+    folder: Annotated[Path, typer.Argument(help="where to write the encoder")],
+) -> None:
+    """Take the encoder out of a tagger, as 16-bit floats, to start other taggers from."""
+    from inference.checkpoint import save_encoder
+
+    _quiet_libraries()
+    save_encoder(checkpoint, folder)
+    typer.echo(f"Encoder: {folder}")
+
+
 @app.command()
 @_reported
 def seeds(records: Annotated[list[Path], typer.Argument(help="records beside raw articles (seeds/*.yaml)")]) -> None:
@@ -190,7 +230,7 @@ def pretrain(config: ConfigPath, overrides: Overrides = None) -> None:
     from training.pretrain import PretrainConfig
     from training.pretrain import pretrain as start
 
-    typer.echo(f"Encoder: {start(PretrainConfig.load(config, overrides or []))}")
+    typer.echo(f"Encoder: {start(PretrainConfig.load(config, overrides or []), typer.echo)}")
 
 
 def main() -> None:

@@ -20,6 +20,8 @@ class DataConfig(Config):
     """Files to learn from."""
     test: tuple[Path, ...] = ()
     """Files to score the finished tagger on; never looked at before."""
+    held_out: tuple[str, ...] = ()
+    """Groups of the training files to keep out of training and to score on as well."""
 
 
 class OptimizerConfig(Config):
@@ -101,7 +103,9 @@ class RunConfig(Config):
         layers = self.tagger.label_schema.layers
         for name in self.objective.layer_weights:
             if name not in layers:
-                raise ValueError(f"objective.layer_weights: no layer {name!r} in the schema; {did_you_mean(name, layers)}")
+                raise ValueError(
+                    f"objective.layer_weights: no layer {name!r} in the schema; {did_you_mean(name, layers)}"
+                )
         return self
 
 

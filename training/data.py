@@ -103,7 +103,9 @@ def text_tags(
 
     The text is tagged whole and then cut, so that a span across two windows is kept.
     """
-    shown = [(line, place) for line, window in enumerate(windows) for place, (a, b) in enumerate(window.offsets) if a < b]
+    shown = [
+        (line, place) for line, window in enumerate(windows) for place, (a, b) in enumerate(window.offsets) if a < b
+    ]
     ids, unreachable = to_tags(spans, [windows[line].offsets[place] for line, place in shown], labels)
     tags = [[IGNORED] * len(window.offsets) for window in windows]
     for (line, place), tag in zip(shown, ids, strict=True):

@@ -10,8 +10,8 @@ import hashlib
 import lzma
 import re
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,15 @@ import numpy as np
 import torch
 from pydantic import Field
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import ModernBertConfig, ModernBertForMaskedLM, PreTrainedTokenizerFast
 
 from annotations.config import Config
 from annotations.errors import ConfigError
+from inference.checkpoint import save
 
+CHECKPOINT = "checkpoint.pt"
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
@@ -129,7 +131,9 @@ def train_tokenizer(texts: Iterator[str], shape: Shape) -> PreTrainedTokenizerFa
     tokenizer.post_processor = processors.Sequence(
         [
             processors.ByteLevel(trim_offsets=True),
-            processors.TemplateProcessing(single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=template),
+            processors.TemplateProcessing(
+                single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=template
+            ),
         ]
     )
     names = dict(zip(["pad_token", "unk_token", "cls_token", "sep_token", "mask_token"], SPECIAL, strict=True))
@@ -221,53 +225,76 @@ def masked_loss(model: ModernBertForMaskedLM, ids: Tensor, chosen: Tensor, truth
     return cross_entropy(model.decoder(model.head(hidden)).float(), truth[chosen])
 
 
-def pretrain(config: PretrainConfig) -> Path:
+@dataclass
+class Progress:
+    """Where a run stands; kept in its checkpoints."""
+
+    spent: float = 0.0
+    """Seconds of training so far."""
+    step: int = 0
+    seen: int = 0
+    """Tokens."""
+
+
+def pretrain(config: PretrainConfig, say: Callable[[str], None]) -> Path:
     """Train tokenizer and encoder, resume from the last checkpoint if there is one, return the encoder's folder."""
     config.output.mkdir(parents=True, exist_ok=True)
     tokenizer, stream = _prepare(config)
     torch.manual_seed(config.seed)
     model = new_model(config.shape, tokenizer)
     optimizer = torch.optim.AdamW(_groups(model), lr=config.learning_rate, betas=(0.9, 0.98), eps=1e-6)
-    checkpoint = config.output / "checkpoint.pt"
-    spent, step, seen = 0.0, 0, 0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        spent, step, seen = state["spent"], state["step"], state["seen"]
+    progress = _resume(config.output / CHECKPOINT, model, optimizer)
+    batches = Batches(stream, config.batch_tokens, tokenizer.cls_token_id, _rng(config, progress))
     if config.compile:
         model.model.forward = torch.compile(model.model.forward, dynamic=False)
-    batches = Batches(stream, config.batch_tokens, tokenizer.cls_token_id, np.random.default_rng([config.seed, step]))
-    generator = torch.Generator().manual_seed(config.seed + step)
-    began = saved = time.monotonic()
-    budget = config.minutes * 60
-    losses: list[float] = []
-    with (config.output / "log.tsv").open("a") as log:
-        while (elapsed := spent + time.monotonic() - began) < budget:
-            done = elapsed / budget
-            for group in optimizer.param_groups:
-                group["lr"] = rate_at(config, done)
-            losses.append(_step(model, optimizer, batches, config, done, generator))
-            step, seen = step + 1, seen + config.batch_tokens
-            if step % 50 == 0:
-                speed = config.batch_tokens * len(losses) / (time.monotonic() - began)
-                mean = float(np.mean(losses[-50:]))
-                line = f"{step}\t{seen}\t{elapsed:.0f}\t{mean:.4f}"
-                print(line, file=log, flush=True)
-                left = (budget - elapsed) / 60
-                print(f"step {step}  tokens {seen / 1e6:.1f} M  loss {mean:.3f}  {speed:,.0f} tokens/s  {left:.0f} min left", flush=True)
-            if time.monotonic() - saved > 120:
-                _save(checkpoint, model, optimizer, spent=elapsed, step=step, seen=seen)
-                saved = time.monotonic()
+    _train(config, model, optimizer, batches, progress, say)
     export_encoder(model, tokenizer, config.output / "encoder")
     return config.output / "encoder"
 
 
+def _rng(config: PretrainConfig, progress: Progress) -> np.random.Generator:
+    return np.random.default_rng([config.seed, progress.step])
+
+
+def _train(
+    config: PretrainConfig,
+    model: ModernBertForMaskedLM,
+    optimizer: torch.optim.Optimizer,
+    batches: Batches,
+    progress: Progress,
+    say: Callable[[str], None],
+) -> None:
+    """Steps until the budget is spent, with a line in the log every 50 and a checkpoint every two minutes."""
+    generator = torch.Generator().manual_seed(config.seed + progress.step)
+    began = saved = time.monotonic()
+    before, budget = progress.spent, config.minutes * 60
+    losses: list[float] = []
+    while progress.spent < budget:
+        done = progress.spent / budget
+        for group in optimizer.param_groups:
+            group["lr"] = rate_at(config, done)
+        losses.append(_step(model, optimizer, batches, config, done, generator))
+        progress.step, progress.seen = progress.step + 1, progress.seen + config.batch_tokens
+        progress.spent = before + time.monotonic() - began
+        if progress.step % 50 == 0:
+            say(_log(config, progress, losses, config.batch_tokens * len(losses) / (progress.spent - before)))
+        if time.monotonic() - saved > 120:
+            _save(config.output / CHECKPOINT, model, optimizer, progress)
+            saved = time.monotonic()
+
+
+def _log(config: PretrainConfig, progress: Progress, losses: list[float], speed: float) -> str:
+    loss = float(np.mean(losses[-50:]))
+    with (config.output / "log.tsv").open("a") as log:
+        print(progress.step, progress.seen, round(progress.spent), round(loss, 4), sep="\t", file=log)
+    left = config.minutes - progress.spent / 60
+    tokens = f"{progress.seen / 1e6:.1f} M tokens"
+    return f"step {progress.step}  {tokens}  loss {loss:.3f}  {speed:,.0f} tokens/s  {left:.0f} min left"
+
+
 def export_encoder(model: ModernBertForMaskedLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Write the encoder alone, without the masked-LM head, as fp16 safetensors with its tokenizer."""
-    encoder = model.model.half()
-    encoder.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    save(folder, model.model.half(), tokenizer)
 
 
 def _prepare(config: PretrainConfig) -> tuple[PreTrainedTokenizerFast, np.ndarray]:
@@ -312,7 +339,16 @@ def _step(
     return float(loss.detach())
 
 
-def _save(path: Path, model: Any, optimizer: Any, **progress: float) -> None:
+def _save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
     part = path.with_suffix(".part")
-    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), **progress}, part)
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "progress": asdict(progress)}, part)
     part.replace(path)
+
+
+def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+    if not path.exists():
+        return Progress()
+    state = torch.load(path, weights_only=True)
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    return Progress(**state["progress"])

@@ -54,8 +54,10 @@ class RunDirectory:
             raise ConfigError(self.path, "holds a finished run; choose another folder with output=…, or pass --force")
         resolved = resolved_yaml(config)
         known = self.path / CONFIG
-        if known.exists() and known.read_text("utf-8") != resolved:
-            raise ConfigError(self.path, "holds an unfinished run of another config; choose another output=…, or --force")
+        if any(self.trainer.glob("checkpoint-*")) and known.read_text("utf-8") != resolved:
+            raise ConfigError(
+                self.path, "holds an unfinished run of another config; choose another output=…, or remove it"
+            )
         if not known.exists() and self.path.exists() and any(self.path.iterdir()):
             raise ConfigError(self.path, "is a folder of something else; choose another one with output=…")
         self.write(CONFIG, resolved)

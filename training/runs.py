@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from annotations.document import Document
+from annotations.errors import ConfigError, did_you_mean
 from annotations.reading import annotated_documents
 from annotations.storage import write_jsonl
 from inference import checkpoint
@@ -18,6 +19,9 @@ from training.run_directory import RunDirectory, provenance
 from training.trainer import fine_tune
 
 
+SEEN = 50
+
+
 def train(config: RunConfig, *, force: bool = False) -> tuple[RunDirectory, Report]:
     """Fine-tune, score on the test files (or, without any, on the training files), and write the run directory.
 
@@ -27,8 +31,9 @@ def train(config: RunConfig, *, force: bool = False) -> tuple[RunDirectory, Repo
         InputError: config, data, encoder or folder cannot be used; nothing has been written over then.
     """
     schema = config.tagger.label_schema
-    learned, imported = annotated_documents(config.data.train, schema)
-    scored = annotated_documents(config.data.test, schema)[0] if config.data.test else learned
+    documents, imported = annotated_documents(config.data.train, schema)
+    learned, held_out = _split(documents, config.data.held_out)
+    scored = [*held_out, *annotated_documents(config.data.test, schema)[0]] or learned[:SEEN]
     replacing = force and config.output.exists()
     run = RunDirectory(config.output.with_name(config.output.name + ".new") if replacing else config.output)
     run.begin(config)
@@ -54,10 +59,18 @@ def _swap(run: RunDirectory, place: Path) -> RunDirectory:
     return RunDirectory(place)
 
 
+def _split(documents: Sequence[Document], groups: Sequence[str]) -> tuple[list[Document], list[Document]]:
+    known = {document.fold for document in documents}
+    if unknown := [f"no group {group!r}; {did_you_mean(group, known)}" for group in groups if group not in known]:
+        raise ConfigError("data.held_out", unknown)
+    learned = [document for document in documents if document.fold not in groups]
+    return learned, [document for document in documents if document.fold in groups]
+
+
 def _note(config: RunConfig) -> str:
-    if config.data.test:
-        return f"Scored on {', '.join(map(str, config.data.test))}, which the tagger never saw."
-    return "Scored on the training documents themselves: this shows that learning worked, and nothing about new texts."
+    if unseen := [*config.data.held_out, *map(str, config.data.test)]:
+        return f"Scored on {', '.join(unseen)}, which the tagger never saw."
+    return f"Scored on (up to {SEEN}) training documents: this shows that learning worked, and nothing about new texts."
 
 
 def write_report(run: RunDirectory, report: Report, predicted: Sequence[Document], *, note: str) -> None:

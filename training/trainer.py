@@ -66,10 +66,10 @@ def fine_tune(config: RunConfig, documents: Sequence[Document], folder: Path) ->
         CheckpointError: the encoder cannot be used.
         DocumentError: the documents hold nothing to learn.
     """
+    _require_labels(documents, config)
     set_seed(config.seed)
     model, tokenizer = from_encoder(config.encoder, config.tagger, config.dropout)
     data = dataset(documents, tokenizer, config.tagger)
-    _require_labels(data, config)
     trainer = _trainer(config, model, tokenizer, data, folder)
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None)
     return Tagger(model.float(), tokenizer, config.tagger)
@@ -115,13 +115,9 @@ def arguments(config: RunConfig, folder: Path) -> TrainingArguments:
     return TrainingArguments(**values)
 
 
-def _require_labels(data: Dataset, config: RunConfig) -> None:
-    annotated = {
-        name
-        for name in config.tagger.label_schema.layers
-        for kind in ("tokens", "sentences", "documents")
-        if f"gold_{kind}/{name}" in data.column_names
-        and any(label >= 0 for row in data[f"gold_{kind}/{name}"] for label in row)
-    }
-    if not annotated:
-        raise DocumentError("training data", "annotates no layer of the schema; check data.train and the schema")
+def _require_labels(documents: Sequence[Document], config: RunConfig) -> None:
+    layers = config.tagger.label_schema.layers
+    if not any(document.text.strip() and set(document.labels) & set(layers) for document in documents):
+        raise DocumentError(
+            "training data", "annotates no layer of the schema in any text; check data.train and the schema"
+        )

@@ -1,0 +1,147 @@
+"""Bad input: one clear message with every problem, exit status 2, earlier outputs untouched."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, annotate
+from test_main_path import write_run
+from typer.testing import CliRunner
+
+from annotations.document import Document
+from annotations.labelstudio import to_results, to_task
+from annotations.storage import write_jsonl
+from inference.checkpoint import save
+from inference.tagger import Tagger
+from training.cli import app
+
+
+def refused(*arguments: str | Path) -> str:
+    """What the command says on standard error when it refuses; nothing may come on standard output."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 2, (result.output, result.exception)
+    assert "Traceback" not in result.stderr
+    return result.stderr
+
+
+def test_every_problem_of_a_config_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("tagger: {label_schema: configs/schema.yaml, windw: {}}\nepochs: many\ndata: {train: []}\nlr: 3\n")
+    said = refused("train", path, "optimizer.lr=-1", "nonsense")
+    for part in ("windw", "did you mean 'window'", "epochs", "data.train", "lr", "output", "optimizer.lr", "key=value"):
+        assert part in said, part
+
+
+@pytest.mark.parametrize(
+    ("override", "part"),
+    [
+        ("trainer={lerning_rate: 1}", "did you mean 'learning_rate'"),
+        ("trainer={learning_rate: 1}", "optimizer.lr"),
+        ("objective.layer_weights={stanze: 1}", "did you mean 'stance'"),
+        ("data.held_out=[nobody]", "no group 'nobody'"),
+        ("data.train=[missing.json]", "missing.json"),
+        ("data.train=[README.md]", "neither .jsonl"),
+        ("encoder=no/such-encoder", "neither a complete folder nor a reachable hub model"),
+        ("tagger.label_schema=missing.yaml", "missing.yaml"),
+        ("tagger.window.context=200", "lower context"),
+    ],
+)
+def test_a_wrong_setting_is_named(override: str, part: str, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    assert part in refused("train", ROOT / "configs" / "train.yaml", f"output={output}", override)
+    assert not (output / "run.json").exists()
+
+
+def test_a_missing_or_broken_config_is_named(tmp_path: Path) -> None:
+    assert "cannot be read" in refused("train", tmp_path / "none.yaml")
+    path = tmp_path / "broken.yaml"
+    path.write_text("a: [1\nb: {")
+    assert "not valid YAML" in refused("train", path)
+    path.write_text("encoder: a\nencoder: b\n")
+    assert "set twice" in refused("train", path)
+
+
+def test_broken_lines_are_all_named(tmp_path: Path, tagger: Tagger) -> None:
+    save(tmp_path / "ck", tagger.engine.model, tagger.tokenizer)
+    good = annotate("a", "The Taliban met.", [("Taliban", "MILITANT_GROUP")], target="It met.")
+    bad = json.loads(good.to_json())
+    unknown = {**bad, "id": "b", "labels": {"entity": [{"start": 4, "end": 11, "label": "MILITANT_GRUOP"}]}}
+    outside = {**bad, "id": "c", "labels": {"entity": [{"start": 4, "end": 900, "label": "PERSON"}]}}
+    crossing = {"entity": [{"start": 0, "end": 6, "label": "PERSON"}, {"start": 4, "end": 11, "label": "PERSON"}]}
+    lines = [good.to_json(), "{broken", json.dumps(unknown), json.dumps(outside)]
+    lines += [json.dumps({**bad, "id": "d", "labels": crossing}), json.dumps({**bad, "id": "a"})]
+    lines += [json.dumps({**bad, "id": "e", "text": 5}), json.dumps({**bad, "id": "f", "extra": 1})]
+    data = tmp_path / "data.jsonl"
+    data.write_text("\n".join(lines))
+    said = refused("evaluate", tmp_path / "ck", data)
+    for part in ("line 2", "line 3", "MILITANT_GROUP", "line 4", "runs past", "line 5", "overlaps", "line 6", "used twice"):
+        assert part in said, part
+    assert "line 7" in said
+    assert "line 8" in said
+    assert "extra" in said
+
+
+def test_an_export_of_another_schema_is_refused(tmp_path: Path, tagger: Tagger) -> None:
+    save(tmp_path / "ck", tagger.engine.model, tagger.tokenizer)
+    document = annotate("a", "The Taliban met.", [("Taliban", "MILITANT_GROUP")])
+    task = {**to_task(document, ["entity"]), "id": 1, "annotations": [{"id": 1, "result": to_results(document)}]}
+    text = json.dumps([task]).replace('"entity"', '"ner"')
+    export = tmp_path / "export.json"
+    export.write_text(text)
+    assert "another project's export" in refused("evaluate", tmp_path / "ck", export)
+    export.write_text("[{]")
+    assert "is not JSON" in refused("evaluate", tmp_path / "ck", export)
+    export.write_text('{"a": 1}')
+    assert "not a Label Studio JSON export" in refused("evaluate", tmp_path / "ck", export)
+
+
+def test_a_checkpoint_with_missing_files_is_named(tmp_path: Path) -> None:
+    text = tmp_path / "a.txt"
+    text.write_text("x")
+    assert "is no folder" in refused("tag", text, "--model", tmp_path / "none")
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "config.json").write_text("{}")
+    assert "no model.safetensors" in refused("tag", text, "--model", tmp_path / "half")
+
+
+def test_tagging_leaves_an_earlier_output_when_the_input_is_bad(tmp_path: Path, tagger: Tagger) -> None:
+    save(tmp_path / "ck", tagger.engine.model, tagger.tokenizer)
+    out, page = tmp_path / "out.jsonl", tmp_path / "page.html"
+    out.write_text("earlier")
+    page.write_text("earlier")
+    latin = tmp_path / "latin.txt"
+    latin.write_bytes("Fédération".encode("latin-1"))
+    lines = tmp_path / "lines.jsonl"
+    lines.write_text(Document(id="a", text="Fine.").to_json() + "\n{broken\n")
+    for source in (latin, lines, tmp_path / "missing.txt"):
+        refused("tag", source, "--model", tmp_path / "ck", "--output", out)
+        refused("tag", source, "--model", tmp_path / "ck", "--html", page)
+    assert out.read_text() == page.read_text() == "earlier"
+    assert not list(tmp_path.glob(".*part"))
+
+
+def test_data_without_any_annotation_cannot_be_learned(tmp_path: Path, encoders: Callable[[str], Path]) -> None:
+    data = tmp_path / "data.jsonl"
+    write_jsonl(data, [Document(id="a", text="Words."), Document(id="b", text="")])
+    config = write_run(tmp_path, "configs/schema.yaml", data, encoders("bert"))
+    assert "annotates no layer" in refused("train", config)
+    write_jsonl(data, [])
+    assert "annotates no layer" in refused("train", config)
+    assert "at least two groups" in refused("crossval", config, f"output={tmp_path / 'cv'}")
+
+
+def test_a_bad_schema_is_told_whole(tmp_path: Path) -> None:
+    path = tmp_path / "schema.yaml"
+    layers = {
+        "entity": {"kind": "span", "labels": {"A": {"colour": "red"}}},
+        "stance": {"kind": "sentences", "labels": {"only": {}}},
+        "text": {"kind": "spans", "targeted": True, "labels": {}},
+    }
+    path.write_text(yaml.safe_dump({"layers": layers}))
+    said = refused("schema", path)
+    for part in ("entity.kind", "did you mean 'color'", "at least two labels", "layers.text"):
+        assert part in said, part

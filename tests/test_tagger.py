@@ -1,0 +1,121 @@
+"""The tagger on whatever text comes: whole, in order, right offsets, bounded memory."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_windows import ODD, TEXTS
+
+from annotations.document import Document, Span
+from annotations.errors import DocumentError
+from annotations.sentences import sentences
+from inference.tagger import Tagger
+
+LONG = ("The Taliban met al-Qaeda in Kabul on Friday. Officials denied it. " * 3100)[:200_000]
+HARD = {
+    "long": LONG,
+    "one endless word": "a" * 50_000,
+    "no full stop": "Kabul and " * 5_000,
+    "empty": "",
+    "white space": " \r\n\t\u00a0\u2003",
+    "emoji": "😀👩‍👩‍👧🇦🇫" * 20,
+    "crlf": "One.\r\nTwo.\r\n\r\nThree\rFour.\n",
+    "right to left": "طالبان حمله را محکوم کرد. סיפור בכאבול. The end.",
+    "zero width": "\u200bTal\u200biban\u200d met\u2060.\ufeff",
+    "control": "a\x00b\x1bc\x7f\u2028d.",
+    "combining": "e\u0301" * 300,
+}
+
+
+def check(tagged: Document, text: str, target: str | None) -> None:
+    assert tagged.text == text
+    assert tagged.target == target
+    for span in tagged.spans("entity"):
+        surface = text[span.start : span.end]
+        assert surface.strip() == surface != ""
+        assert 0 <= (span.score or 0) <= 1
+    bounds = set(sentences(text))
+    assert all((span.start, span.end) in bounds for span in tagged.spans("stance"))
+    if target:
+        assert len(tagged.spans("stance")) == len(bounds)
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_hard_texts_come_back_whole(name: str, tagger: Tagger) -> None:
+    check(tagger.tag(HARD[name], target="A claim."), HARD[name], "A claim.")
+
+
+@settings(max_examples=40)
+@given(text=TEXTS | st.sampled_from(ODD), target=st.none() | st.text(max_size=20))
+def test_any_text_comes_back_whole(text: str, target: str | None, tagger: Tagger) -> None:
+    tagged = tagger.tag(text, target=target)
+    assert tagged.text == text
+    assert ("stance" in tagged.labels) == (target is not None)
+    assert all(text[span.start : span.end].strip() for span in tagged.spans("entity"))
+
+
+def test_a_stream_keeps_its_order_and_ids(tagger: Tagger) -> None:
+    texts = [f"Text {number}. " * (number % 7) for number in range(40)]
+    tagged = list(tagger.tag(iter(texts)))
+    assert [document.text for document in tagged] == texts
+    assert [document.id for document in tagged] == [f"text-{number}" for number in range(40)]
+
+
+def test_a_stream_is_read_no_further_than_it_must(tagger: Tagger) -> None:
+    taken = 0
+
+    def source() -> Iterator[str]:
+        nonlocal taken
+        for number in range(1_000_000):
+            taken += 1
+            yield f"Text {number}. " + "x " * 25_000
+
+    stream = tagger.tag(source())
+    first = next(stream)
+    assert first.text.startswith("Text 0.")
+    assert taken < 10
+
+
+def test_memory_does_not_grow_with_the_stream(tagger: Tagger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inference.tagger.LOOK_AHEAD", 3_000)
+
+    def peak(count: int) -> int:
+        gc.collect()
+        tracemalloc.start()
+        for _ in tagger.tag(f"Report {n}: Taliban in Kabul. " * 10 for n in range(count)):
+            pass
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    list(tagger.tag(["warm up"]))
+    assert peak(120) < 1.5 * peak(30)
+
+
+def test_own_labels_are_replaced_and_own_target_kept(tagger: Tagger) -> None:
+    span = Span(start=0, end=4, label="PERSON")
+    document = Document(id="x", text="Text one.", target="Mine.", labels={"entity": (span,)}, group="g")
+    tagged = tagger.tag(document, target="Other.")
+    assert tagged.target == "Mine."
+    assert tagged.group == "g"
+    assert tagged == tagger.tag(Document(id="x", text="Text one.", target="Mine.", group="g"))
+
+
+def test_bad_text_is_named(tagger: Tagger) -> None:
+    with pytest.raises(DocumentError, match="bad-one"):
+        list(tagger.tag([Document(id="bad-one", text="a", target="word " * 400)]))
+
+
+def test_the_front_door_is_light() -> None:
+    code = "import inference, sys; print('torch' in sys.modules, inference.__all__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False ['Tagger']"
+    with pytest.raises(ImportError, match="Taggr"):
+        from inference import Taggr  # noqa: F401
