@@ -31,7 +31,7 @@ from inference.model import Reader, mean
 from training.run_directory import PACKAGES, _version, hardware
 
 VARIANTS = ("blind", "reader-1", "reader-2", "joint")
-LONGEST = 96
+LONGEST = 80
 
 
 class Example(NamedTuple):

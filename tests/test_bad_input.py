@@ -78,7 +78,17 @@ def test_broken_lines_are_all_named(tmp_path: Path, tagger: Tagger) -> None:
     data = tmp_path / "data.jsonl"
     data.write_text("\n".join(lines))
     said = refused("evaluate", tmp_path / "ck", data)
-    for part in ("line 2", "line 3", "MILITANT_GROUP", "line 4", "runs past", "line 5", "overlaps", "line 6", "used twice"):
+    for part in (
+        "line 2",
+        "line 3",
+        "MILITANT_GROUP",
+        "line 4",
+        "runs past",
+        "line 5",
+        "overlaps",
+        "line 6",
+        "used twice",
+    ):
         assert part in said, part
     assert "line 7" in said
     assert "line 8" in said

@@ -144,12 +144,12 @@ def test_tag_reads_and_writes_every_format(finished: Path, tmp_path: Path, form:
 def test_tag_reads_standard_input_and_writes_a_page(finished: Path, tmp_path: Path) -> None:
     command = [COMMAND, "tag", "-", "--model", str(finished / "run" / "checkpoint")]
     line = Document(id="x", text="The Taliban met in Kabul.").to_json() + "\n"
-    done = subprocess.run(command, input=line.encode(), capture_output=True, check=True)
+    done = subprocess.run(command, input=line.encode(), capture_output=True, check=True, timeout=120)
     assert json.loads(done.stdout)["id"] == "x"
-    done = subprocess.run(command, input="Two.\r\nLines 😀".encode(), capture_output=True, check=True)
+    done = subprocess.run(command, input="Two.\r\nLines 😀".encode(), capture_output=True, check=True, timeout=120)
     assert json.loads(done.stdout)["text"] == "Two.\r\nLines 😀"
     page = tmp_path / "page.html"
-    subprocess.run([*command, "--html", str(page)], input=line.encode(), capture_output=True, check=True)
+    subprocess.run([*command, "--html", str(page)], input=line.encode(), capture_output=True, check=True, timeout=120)
     assert "<html" in page.read_text("utf-8")
 
 
@@ -245,7 +245,9 @@ def test_documents_may_have_any_subset_of_layers(tmp_path: Path, encoders: Calla
     ]
     data = tmp_path / "gold.jsonl"
     write_jsonl(data, subsets)
-    run, report = train(RunConfig.load(write_run(tmp_path, "configs/schema.yaml", data, encoders("bert"))))
+    finished = train(RunConfig.load(write_run(tmp_path, "configs/schema.yaml", data, encoders("bert"))))
+    assert finished
+    run, report = finished
     assert [layer.compared.documents for layer in report.layers.values()] == [1, 1, 1]
     assert run.checkpoint.is_dir()
 
@@ -264,9 +266,20 @@ def test_a_killed_run_goes_on(tmp_path: Path, encoders: Callable[[str], Path]) -
             time.sleep(0.05)
         process.send_signal(signal.SIGKILL)
     assert not (tmp_path / "run" / "run.json").exists()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=180)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "run.json").exists()
-    changed = subprocess.run([*command, "epochs=2", "--force"], capture_output=True, text=True, check=False)
+    changed = subprocess.run([*command, "epochs=2", "--force"], capture_output=True, text=True, check=False, timeout=180)
     assert changed.returncode == 0, changed.stderr
     assert RunConfig.load(tmp_path / "run" / "config.yaml").epochs == 2
+
+
+def test_two_processes_train_one_run(tmp_path: Path, encoders: Callable[[str], Path]) -> None:
+    data = tmp_path / "gold.jsonl"
+    write_jsonl(data, gold(4))
+    config = write_run(tmp_path, "configs/schema.yaml", data, encoders("bert"))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--no-python"]
+    done = subprocess.run([*launch, COMMAND, "train", str(config)], capture_output=True, text=True, check=False, timeout=180)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Tagger:") == 1
+    assert Tagger.load(tmp_path / "run" / "checkpoint").tag("The Taliban met.").text == "The Taliban met."

@@ -68,9 +68,10 @@ def train(
     from training import runs
 
     _quiet_libraries()
-    run, _ = runs.train(settings, force=force)
-    typer.echo((run.path / "report.txt").read_text("utf-8"))
-    typer.echo(f"Run: {run.path}\nTagger: {run.checkpoint}")
+    if finished := runs.train(settings, force=force):
+        run, _ = finished
+        typer.echo((run.path / "report.txt").read_text("utf-8"))
+        typer.echo(f"Run: {run.path}\nTagger: {run.checkpoint}")
 
 
 @app.command()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import platform
 import shutil
 import subprocess
@@ -26,6 +27,11 @@ from training.config import RunConfig
 PACKAGES = ("torch", "transformers", "datasets", "tokenizers", "accelerate", "seqeval", "numpy", "pydantic", "syntok")
 FINISHED = "run.json"
 CONFIG = "config.yaml"
+
+
+def is_main_process() -> bool:
+    """Whether this process writes results: under torchrun or accelerate only the first one does."""
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 class RunDirectory:

@@ -15,17 +15,17 @@ from inference.tagger import Tagger
 from training.config import RunConfig
 from training.evaluation import evaluate
 from training.report import Report
-from training.run_directory import RunDirectory, provenance
+from training.run_directory import RunDirectory, is_main_process, provenance
 from training.trainer import fine_tune
-
 
 SEEN = 50
 
 
-def train(config: RunConfig, *, force: bool = False) -> tuple[RunDirectory, Report]:
-    """Fine-tune, score on the test files (or, without any, on the training files), and write the run directory.
+def train(config: RunConfig, *, force: bool = False) -> tuple[RunDirectory, Report] | None:
+    """Fine-tune, score on what was kept out of training (or, where nothing was, on some of it), write the run directory.
 
     With `force` a finished run in the same folder is replaced, once the new one is whole. An interrupted run goes on.
+    Under torchrun or accelerate the first process writes and returns the run, the others return None.
 
     Raises:
         InputError: config, data, encoder or folder cannot be used; nothing has been written over then.
@@ -38,6 +38,8 @@ def train(config: RunConfig, *, force: bool = False) -> tuple[RunDirectory, Repo
     run = RunDirectory(config.output.with_name(config.output.name + ".new") if replacing else config.output)
     run.begin(config)
     tagger = fine_tune(config, learned, run.trainer)
+    if not is_main_process():
+        return None
     part = run.path / "checkpoint.part"
     checkpoint.save(part, tagger.engine.model, tagger.tokenizer)
     shutil.rmtree(run.checkpoint, ignore_errors=True)
