@@ -167,51 +167,15 @@ def run(variant: str, name: str, seed: int, arguments: argparse.Namespace) -> di
     return {"set": name, "variant": variant, "seed": seed, "macro_f1": score, "seconds": time.monotonic() - began}
 
 
-def cost(arguments: argparse.Namespace) -> list[dict[str, float | str | int]]:
-    """Milliseconds to read one text of 30 sentences against 1 and 10 targets, median of 5."""
-    tokenizer = AutoTokenizer.from_pretrained(encoder_location(arguments.encoder))
-    sentence = "The ministry said on Friday that the fighters had left the northern province near the border."
-    target = "The fighters are still in the northern province."
-    rows: list[dict[str, float | str | int]] = []
-    for variant in VARIANTS[1:]:
-        model = Classifier(variant, arguments.encoder, 3).eval()
-        for count in (1, 10):
-            times = []
-            for _ in range(6):
-                began = time.perf_counter()
-                with torch.inference_mode():
-                    _read(model, tokenizer, [sentence] * 30, [target] * count)
-                times.append(1000 * (time.perf_counter() - began))
-            rows.append({"variant": variant, "targets": count, "milliseconds": float(np.median(times[1:]))})
-    return rows
-
-
-def _read(model: Classifier, tokenizer: PreTrainedTokenizerBase, texts: list[str], targets: list[str]) -> None:
-    pairs = [Example(text, target, 0) for target in targets for text in texts]
-    if model.variant == "joint":
-        for start in range(0, len(pairs), 32):
-            model(*encode(pairs[start : start + 32], "joint", tokenizer))
-        return
-    assert model.reader is not None
-    (ids, mask), (target_ids, target_mask) = encode(pairs, model.variant, tokenizer)
-    states = model.encoder(ids[: len(texts)], mask[: len(texts)]).last_hidden_state
-    claims = model.encoder(target_ids[:: len(texts)], target_mask[:: len(texts)]).last_hidden_state
-    for number in range(len(targets)):
-        claim = claims[number : number + 1].expand(len(texts), -1, -1)
-        model.head(model.reader(states, mask[: len(texts)].bool(), claim, target_mask[: len(texts)].bool()))
-
-
-def table(rows: list[dict[str, float | str | int]], costs: list[dict[str, float | str | int]]) -> str:
+def table(rows: list[dict[str, float | str | int]]) -> str:
     """Markdown."""
     sets = sorted({str(row["set"]) for row in rows})
-    lines = ["| variant | " + " | ".join(sets) + " | 1 target, ms | 10 targets, ms |", "|---" * (len(sets) + 3) + "|"]
+    lines = ["| variant | " + " | ".join(sets) + " |", "|---" * (len(sets) + 1) + "|"]
     for variant in VARIANTS:
         cells = []
         for name in sets:
             own = [float(row["macro_f1"]) for row in rows if row["set"] == name and row["variant"] == variant]
             cells.append(f"{np.mean(own):.3f} ({min(own):.3f}–{max(own):.3f})" if own else "–")
-        spent = {row["targets"]: row["milliseconds"] for row in costs if row["variant"] == variant}
-        cells += [f"{spent[count]:.0f}" if count in spent else "–" for count in (1, 10)]
         lines.append(f"| {variant} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -232,14 +196,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--save", type=Path)
     arguments = parser.parse_args()
-    costs = cost(arguments)
     rows = []
     for name in SETS:
         for seed in range(arguments.seeds):
             for variant in VARIANTS:
                 rows.append(run(variant, name, seed, arguments))
                 print(rows[-1], flush=True)
-    text = table(rows, costs)
+    text = table(rows)
     print(text)
     if arguments.save:
         settings = {key: str(value) for key, value in vars(arguments).items() if key not in ("data", "save")}
@@ -248,7 +211,7 @@ def main() -> None:
         head = "# Reading the target: light reader against joint reading\n\n"
         head += f"Command: `{command()}`\n\nMacro F1 on the held-out parts, mean (range over seeds). {settings} {about}"
         arguments.save.with_suffix(".md").write_text(f"{head}\n\n{text}\n", "utf-8")
-        values = {"settings": settings, "about": about, "runs": rows, "cost": costs}
+        values = {"settings": settings, "about": about, "runs": rows}
         arguments.save.with_suffix(".json").write_text(json.dumps(values, indent=2) + "\n", "utf-8")
 
 

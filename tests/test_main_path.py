@@ -269,7 +269,9 @@ def test_a_killed_run_goes_on(tmp_path: Path, encoders: Callable[[str], Path]) -
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=180)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "run.json").exists()
-    changed = subprocess.run([*command, "epochs=2", "--force"], capture_output=True, text=True, check=False, timeout=180)
+    changed = subprocess.run(
+        [*command, "epochs=2", "--force"], capture_output=True, text=True, check=False, timeout=180
+    )
     assert changed.returncode == 0, changed.stderr
     assert RunConfig.load(tmp_path / "run" / "config.yaml").epochs == 2
 
@@ -279,7 +281,9 @@ def test_two_processes_train_one_run(tmp_path: Path, encoders: Callable[[str], P
     write_jsonl(data, gold(4))
     config = write_run(tmp_path, "configs/schema.yaml", data, encoders("bert"))
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--no-python"]
-    done = subprocess.run([*launch, COMMAND, "train", str(config)], capture_output=True, text=True, check=False, timeout=180)
+    done = subprocess.run(
+        [*launch, COMMAND, "train", str(config)], capture_output=True, text=True, check=False, timeout=180
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Tagger:") == 1
     assert Tagger.load(tmp_path / "run" / "checkpoint").tag("The Taliban met.").text == "The Taliban met."

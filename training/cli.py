@@ -191,9 +191,10 @@ def agree(
     from annotations.schema import Schema
 
     tasks, loaded = read_export(export), Schema.load(schema)
-    pair = [int(user) for user in users.split(",")] if users else annotators(tasks)
+    known = annotators(tasks)
+    pair = [user for user in known if str(user) in users.split(",")] if users else known
     if len(pair) != 2:
-        raise DocumentError(export, f"has the annotators {annotators(tasks)}; name two of them with --users=A,B")
+        raise DocumentError(export, f"has the annotators {known}; name two of them with --users=A,B")
     first, second = (from_tasks(tasks, loaded, user=user)[0] for user in pair)
     typer.echo(f"users {pair[0]} (first) and {pair[1]} (second)\n")
     typer.echo(agreement(first, second, loaded))

@@ -1,0 +1,82 @@
+"""Scores over folds: the pooled score is the plain one, intervals hold it, and verdicts do not overclaim."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import annotate
+
+from annotations.comparison import compare
+from annotations.document import Document, Span
+from annotations.schema import Schema
+from training.crossval import folds
+from training.intervals import markdown, scores, verdicts
+
+TEXT = "The Taliban met al-Qaeda in Kabul. VOA denied it."
+SPANS = [("Taliban", "MILITANT_GROUP"), ("al-Qaeda", "MILITANT_GROUP"), ("Kabul", "LOCATION"), ("VOA", "MEDIA")]
+
+
+def gold() -> list[Document]:
+    return [
+        annotate(f"{group}-{target}", TEXT, SPANS[: 1 + group % 4], target=f"Claim {target}.", group=f"article-{group}")
+        for group in range(5)
+        for target in range(2)
+    ]
+
+
+def worse(documents: list[Document], every: int) -> list[Document]:
+    """Every n-th document loses its spans and gets another stance."""
+    changed = []
+    for number, document in enumerate(documents):
+        stance = tuple(Span(start=s.start, end=s.end, label="denies") for s in document.spans("stance"))
+        labels = {**document.labels, "entity": (), "stance": stance}
+        changed.append(document.with_labels(labels) if number % every == 0 else document)
+    return changed
+
+
+def test_the_pooled_score_is_the_plain_one(schema: Schema) -> None:
+    documents = gold()
+    predicted = worse(documents, 3)
+    found = {(s.system, s.layer): s for s in scores({"a": [predicted, documents]}, documents, schema, resamples=200)}
+    plain = compare(documents, predicted, schema).layers
+    assert found["a", "entity"].by_seed == pytest.approx((plain["entity"].micro.f1, 1.0))
+    assert found["a", "stance"].by_seed == pytest.approx((plain["stance"].macro_f1, 1.0))
+    assert found["a", "document"].by_seed == (1.0, 1.0)
+    for score in found.values():
+        assert 0 <= score.low <= score.mean <= score.high <= 1
+
+
+def test_bootstrap_draws_are_means_over_drawn_articles(schema: Schema) -> None:
+    documents = gold()
+    score = next(s for s in scores({"a": [worse(documents, 10)]}, documents, schema) if s.layer == "entity")
+    assert set(np.round(score.draws, 6)) <= set(np.round(np.linspace(0, 1, 1_000_001), 6))
+    assert score.draws.max() == 1.0
+    assert score.draws.std() > 0
+
+
+def test_verdicts_do_not_overclaim(schema: Schema) -> None:
+    documents = gold()
+    bad = [d.with_labels({**d.labels, "entity": ()}) for d in documents]
+    found = scores({"tagger": [documents], "same": [documents], "bad": [bad]}, documents, schema)
+    said = "\n".join(verdicts(found, "tagger"))
+    assert "entity: tagger beats bad" in said
+    assert "entity: tagger is not clearly different from same" in said
+    assert "entity: bad is beaten" not in said
+    assert "| entity | bad | micro F1 | 0.000 |" in markdown(found, "tagger")
+
+
+def test_a_system_is_scored_only_on_layers_it_predicts(schema: Schema) -> None:
+    documents = gold()
+    only = [d.with_labels({"entity": d.spans("entity")}) for d in documents]
+    assert {s.layer for s in scores({"crf": [only]}, documents, schema)} == {"entity"}
+
+
+def test_all_documents_of_an_article_are_in_one_fold() -> None:
+    documents = gold()
+    seen: list[str] = []
+    for group, train, test in folds(documents):
+        assert {document.group for document in test} == {group}
+        assert group not in {document.group for document in train}
+        assert len(train) + len(test) == len(documents)
+        seen += [document.id for document in test]
+    assert sorted(seen) == sorted(document.id for document in documents)
