@@ -17,9 +17,6 @@ from annotations.document import Document, Label
 from annotations.schema import Kind, Layer, Schema
 from inference.colors import Rgb, mix, readable, rgb
 from inference.markup import Break, Close, Open, heading, scored, summaries, tag, visible, walk
-from inference.terminal import terminal
-
-__all__ = ["html_page", "terminal"]
 
 # Page background and text, as page.html has them.
 LIGHT, DARK = rgb("#ffffff"), rgb("#16181c")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -155,3 +156,11 @@ def test_a_bad_schema_is_told_whole(tmp_path: Path) -> None:
     said = refused("schema", path)
     for part in ("entity.kind", "did you mean 'color'", "at least two labels", "layers.text"):
         assert part in said, part
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    for name in ("training.runs", "training.trainer", "training.data", "training.objective", "training.evaluation"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    said = refused("train", ROOT / "configs" / "train.yaml", f"output={tmp_path / 'run'}")
+    assert "standpoint[training]" in said

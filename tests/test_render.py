@@ -16,7 +16,8 @@ from annotations.document import Document, Label, Labels, Span
 from annotations.errors import SchemaError
 from annotations.schema import Kind, Schema
 from inference.colors import contrast, rgb
-from inference.render import html_page, terminal
+from inference.render import html_page
+from inference.terminal import terminal
 
 SGR = re.compile(r"\x1b\[[0-9;]*m")
 VOID = {"meta", "input", "br"}

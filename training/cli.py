@@ -26,6 +26,7 @@ app = typer.Typer(
 labels = typer.Typer(help="Annotations: how far annotators agree.", no_args_is_help=True)
 app.add_typer(labels, name="labels")
 
+EXTRA = {"datasets": "training", "accelerate": "training", "seqeval": "training", "sklearn": "training"}
 DEFAULT_MODEL = Path("runs/train/checkpoint")
 Overrides = Annotated[list[str] | None, typer.Argument(help="settings to override, such as optimizer.lr=3e-4")]
 ConfigPath = Annotated[Path, typer.Argument(help="YAML file of the run")]
@@ -40,6 +41,12 @@ def _reported(command: Callable[..., None]) -> Callable[..., None]:
             command(*args, **kwargs)
         except StandpointError as error:
             typer.echo(f"standpoint: {error}", err=True)
+            raise typer.Exit(2) from error
+        except ModuleNotFoundError as error:
+            if error.name not in EXTRA:
+                raise
+            remedy = f"pip install 'standpoint[{EXTRA[error.name]}]'"
+            typer.echo(f"standpoint: this command needs the package {error.name!r}; {remedy}", err=True)
             raise typer.Exit(2) from error
 
     return wrapped
