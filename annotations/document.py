@@ -5,6 +5,7 @@ Offsets are half-open and count Unicode code points, as Python's `str` does.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Annotated, Any, Self
@@ -128,8 +129,8 @@ class Document(_Value):
 
     @property
     def fold(self) -> str:
-        """The group, or the document itself where it has none."""
-        return self.group or self.id
+        """The group; where it has none, what stands for its text, so that one text is never on both sides of a split."""
+        return self.group or f"text-{hashlib.sha256(self.text.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
 
     def spans(self, layer: str) -> tuple[Span, ...]:
         """The spans of a layer in text order; empty where it is unannotated."""

@@ -55,6 +55,11 @@ def read_export(path: str | Path) -> list[Json]:
         raise DocumentError(path, f"cannot be read ({error.strerror}); check the path") from error
     except ValueError as error:
         raise DocumentError(path, f"is not JSON: {error}") from error
+    return checked_tasks(tasks, path)
+
+
+def checked_tasks(tasks: Any, path: object) -> list[Json]:
+    """The same tasks, if they are tasks with a text. Raises like `read_export`."""
     if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
         raise DocumentError(path, "is not a Label Studio JSON export: expected a list of tasks; export as JSON")
     if problems := [f"task {_name(task)}: {text}" for task in tasks if (text := _task_problem(task))]:
@@ -144,9 +149,9 @@ def from_tasks(
 
 
 def annotators(tasks: Iterable[Json]) -> list[int]:
-    """The user ids that completed at least one annotation."""
-    found = {_user(annotation) for task in tasks for annotation in task.get("annotations") or []}
-    return sorted(identity for identity in found if identity is not None)
+    """The user ids that completed at least one annotation; skipping a task is not annotating it."""
+    done = [item for task in tasks for item in task.get("annotations") or [] if not item.get("was_cancelled")]
+    return sorted({identity for item in done if (identity := _user(item)) is not None})
 
 
 def _user(annotation: Json) -> int | None:

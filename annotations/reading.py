@@ -7,10 +7,11 @@ import sys
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from annotations.document import Document
 from annotations.errors import DocumentError
-from annotations.exports import ImportReport, bare_document, from_tasks, read_export
+from annotations.exports import ImportReport, bare_document, checked_tasks, from_tasks, read_export
 from annotations.schema import Schema
 from annotations.storage import parse_lines, read_jsonl
 
@@ -70,20 +71,32 @@ def bare_documents(path: str) -> Iterator[Document]:
 
 
 def _stdin() -> Iterator[Document]:
+    """What the first visible character says: `{` begins JSON Lines, `[` with JSON behind it an export, all else a text."""
+    name = "standard input"
     lines = iter(sys.stdin.buffer)
-    first = next(lines, b"")
-    if _is_document(first):
-        yield from parse_lines(chain([first], lines), "standard input")
+    head: list[bytes] = []
+    for line in lines:
+        head.append(line)
+        if line.strip():
+            break
+    start = head[-1].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] if head else b""
+    if start == b"{":
+        yield from parse_lines(chain(head, lines), name)
+        return
+    raw = b"".join(chain(head, lines))
+    tasks = _json_list(raw) if start == b"[" else None
+    if tasks is None:
+        yield Document(id=name, text=_decoded(raw, name))
     else:
-        yield Document(id="standard input", text=_decoded(b"".join([first, *lines]), "standard input"))
+        yield from map(bare_document, checked_tasks(tasks, name))
 
 
-def _is_document(line: bytes) -> bool:
+def _json_list(raw: bytes) -> list[Any] | None:
     try:
-        value = json.loads(line)
+        value = json.loads(raw)
     except ValueError:
-        return False
-    return isinstance(value, dict) and "text" in value
+        return None
+    return value if isinstance(value, list) else None
 
 
 def _text(path: Path) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
@@ -19,7 +18,6 @@ from annotations.errors import SchemaError, did_you_mean
 if TYPE_CHECKING:
     from annotations.document import Document
 
-DEFAULT_SCHEMA = Path("configs/schema.yaml")
 RESERVED = ("text", "target")
 
 _UNWRITABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
@@ -126,10 +124,6 @@ class Schema(Config):
     def targeted(self) -> bool:
         """Whether any layer needs a target."""
         return any(layer.targeted for layer in self.layers.values())
-
-    def fingerprints(self) -> dict[str, tuple[str, bool, tuple[str, ...]]]:
-        """What must agree for weights or exports to be used under this schema."""
-        return {name: (layer.kind.value, layer.targeted, tuple(layer.names)) for name, layer in self.layers.items()}
 
     def problems(self, document: Document) -> Iterator[str]:
         """Everything in a document that this schema does not allow, one sentence each."""

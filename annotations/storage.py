@@ -77,7 +77,11 @@ def write_jsonl(path: str | Path, documents: Iterable[Document]) -> int:
 @contextmanager
 def replacing(path: str | Path) -> Iterator[IO[str]]:
     """Open a file for writing that takes the place of `path` only when the block ends without an error."""
-    path = Path(path)
+    path = Path(path).resolve()
+    if path.exists() and not path.is_file() and not path.is_dir():
+        with path.open("w", encoding="utf-8", newline="\n") as out:
+            yield out
+        return
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -62,8 +62,21 @@ def version(path: str | Path) -> str:
     """A short content hash of the weights and the config: it changes whenever the answers can."""
     digest = hashlib.sha256()
     for name in NEEDED:
-        digest.update((Path(path) / name).read_bytes())
+        if (Path(path) / name).is_file():
+            digest.update((Path(path) / name).read_bytes())
     return digest.hexdigest()[:16]
+
+
+def encoder_version(name: str) -> str | None:
+    """The content hash of an encoder's folder; None for a hub name."""
+    where = encoder_location(name)
+    return version(where) if Path(where).is_dir() else None
+
+
+def encoder_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of an encoder; raises what transformers raises where there is none."""
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(encoder_location(name), use_fast=True)
+    return tokenizer
 
 
 def encoder_location(name: str) -> str:
@@ -80,7 +93,7 @@ def from_encoder(name: str, config: TaggerConfig, dropout: float) -> tuple[Stand
     where = encoder_location(name)
     try:
         encoder = _weights(StandpointModel, where).encoder if _is_tagger(where) else _weights(AutoModel, where)
-        tokenizer = AutoTokenizer.from_pretrained(where, use_fast=True)
+        tokenizer = encoder_tokenizer(name)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
             f"encoder {name!r}",
@@ -121,6 +134,10 @@ def _misfits(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, confi
     positions = _positions(encoder)
     if positions and config.window.tokens > positions:
         yield f"reads at most {positions} tokens; set window.tokens to that or less (now {config.window.tokens})"
+    if positions and config.label_schema.targeted and config.window.target_tokens > positions:
+        yield f"reads at most {positions} tokens; set window.target_tokens to that or less (now {config.window.target_tokens})"
+    if tokenizer.pad_token_id is None:
+        yield "has a tokenizer without a padding token; set pad_token in its tokenizer_config.json"
     if config.label_schema.targeted and encoder.config.hidden_size % config.reader.heads:
         yield f"is {encoder.config.hidden_size} wide; set reader.heads to a divisor (now {config.reader.heads})"
 

@@ -8,11 +8,16 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from annotations.config import Config
+from annotations.errors import ConfigError
 from annotations.schema import Schema
 
 
 def _load(value: Any) -> Any:
-    return Schema.load(value) if isinstance(value, str | Path) else value
+    try:
+        return Schema.load(value) if isinstance(value, str | Path) else value
+    except ConfigError as error:
+        # pydantic collects ValueErrors with the other problems of the config.
+        raise ValueError(str(error)) from error
 
 
 class WindowConfig(Config):

@@ -17,6 +17,8 @@ from transformers.utils.generic import ModelOutput
 from annotations.schema import Kind
 from inference.config import TaggerConfig
 
+PAIRS = 256
+
 
 class StandpointConfig(PreTrainedConfig):
     """What `config.json` of a checkpoint holds: the encoder's own config and the TaggerConfig as plain values."""
@@ -190,9 +192,12 @@ class StandpointModel(PreTrainedModel):
             return pieces.new_zeros(len(pairs), pieces.shape[-1])
         assert self.reader is not None
         targets = self.dropout(self.encoder(input_ids=target_ids, attention_mask=target_mask).last_hidden_state)
-        unit, target = pairs[:, 0], pairs[:, 1].clamp(min=0)
-        read: Tensor = self.reader(pieces[unit], mask[unit], targets[target], target_mask[target].bool())
-        return read
+        # In parts, so that memory does not grow with the number of targets.
+        parts = []
+        for some in pairs.split(PAIRS):
+            unit, target = some[:, 0], some[:, 1].clamp(min=0)
+            parts.append(self.reader(pieces[unit], mask[unit], targets[target], target_mask[target].bool()))
+        return torch.cat(parts)
 
 
 def _heads(width: int, sizes: dict[str, int]) -> nn.ModuleDict:

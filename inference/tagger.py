@@ -67,9 +67,11 @@ class Tagger:
         waiting: list[Document] = []
         size = 0
         for number, item in enumerate(source):
-            waiting.append(_document(item, number, target))
-            # A document costs something even when empty.
-            size += len(waiting[-1].text) + 100
+            document = _document(item, number, target)
+            shared = bool(waiting) and waiting[-1].text == document.text
+            # A document costs something even when it is empty or shares its text with the one before.
+            size += 100 + (0 if shared else len(document.text))
+            waiting.append(document)
             if size >= LOOK_AHEAD:
                 yield from self.tag_all(waiting)
                 waiting, size = [], 0

@@ -18,11 +18,6 @@ Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
 
-def tag_names(labels: Sequence[str]) -> list[str]:
-    """All tags in id order."""
-    return ["O", *(f"{mark}-{label}" for label in labels for mark in "BI")]
-
-
 def to_tags(spans: Iterable[Span], offsets: Offsets, labels: Sequence[str]) -> tuple[list[int], list[Span]]:
     """One tag id a token, and the spans that these tokens cannot represent.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -158,9 +159,25 @@ def test_a_bad_schema_is_told_whole(tmp_path: Path) -> None:
         assert part in said, part
 
 
-def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(sys.modules, "datasets", None)
-    for name in ("training.runs", "training.trainer", "training.data", "training.objective", "training.evaluation"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    said = refused("train", ROOT / "configs" / "train.yaml", f"output={tmp_path / 'run'}")
-    assert "standpoint[training]" in said
+WITHOUT = "import sys; sys.modules['datasets'] = sys.modules['seqeval'] = sys.modules['accelerate'] = None\n"
+
+
+def _without_extras(*arguments: str) -> subprocess.CompletedProcess[str]:
+    code = WITHOUT + f"sys.argv = ['standpoint', *{list(arguments)!r}]\nfrom training.cli import main\nmain()"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_a_missing_extra_is_named(tmp_path: Path) -> None:
+    done = _without_extras("train", "configs/train.yaml", f"output={tmp_path / 'run'}")
+    assert done.returncode == 2
+    assert "standpoint[training]" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_tagging_needs_no_extra(tmp_path: Path, tagger: Tagger) -> None:
+    save(tmp_path / "ck", tagger.engine.model, tagger.tokenizer)
+    text = tmp_path / "a.txt"
+    text.write_text("The Taliban met.")
+    done = _without_extras("tag", str(text), "--model", str(tmp_path / "ck"))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["text"] == "The Taliban met."

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ROOT
+from pydantic import BaseModel
 
 from annotations.schema import Schema
 from training.config import RunConfig
-from training.pretrain import PretrainConfig
+from training.pretrain_config import PretrainConfig
 
 FLOORS = ("annotations", "inference", "training")
 MODULES = sorted(path for floor in FLOORS for path in (ROOT / floor).glob("*.py"))
@@ -173,10 +174,41 @@ def test_nothing_tracked_names_a_machine() -> None:
             assert not [word for word in words if word in text], path
 
 
-def test_yaml_files_hold_only_differences() -> None:
-    for path in CONFIGS:
-        values = yaml.safe_load(path.read_text("utf-8"))
-        if "tagger" in values:
-            defaults = {name: field.default for name, field in RunConfig.model_fields.items()}
-            same = [name for name, value in values.items() if name in defaults and defaults[name] == value]
-            assert not same, (path, same)
+def _restated(values: dict[str, object], model: type[BaseModel], path: str = "") -> list[str]:
+    """Keys that say what the default says already."""
+    found = []
+    for name, value in values.items():
+        field = model.model_fields[name]
+        if isinstance(value, dict) and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found += _restated(value, field.annotation, f"{path}{name}.")
+        elif not field.is_required() and field.get_default(call_default_factory=True) == value:
+            found.append(path + name)
+    return found
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_yaml_files_hold_only_differences(path: Path) -> None:
+    values = yaml.safe_load(path.read_text("utf-8"))
+    if "layers" not in values:
+        assert not _restated(values, RunConfig if "tagger" in values else PretrainConfig)
+
+
+def test_the_check_for_restated_defaults_works() -> None:
+    values = {"epochs": 30, "optimizer": {"lr": 5e-4, "weight_decay": 0.5}, "tagger": {"window": {"tokens": 256}}}
+    assert _restated(values, RunConfig) == ["epochs", "optimizer.lr", "tagger.window.tokens"]
+
+
+def test_no_placeholder_is_left() -> None:
+    for path in tracked():
+        if path.suffix == ".md":
+            assert not re.search(r"@[A-Z]+@|TODO|TBD", (ROOT / path).read_text("utf-8")), path
+
+
+def test_named_files_exist() -> None:
+    """Files that Markdown names in backticks, from the root or from beside it."""
+    for path in tracked():
+        if path.suffix == ".md":
+            for name in re.findall(
+                r"`((?:configs|benchmarks|annotations|seeds|docs)/[\w./-]+\.\w+)`", (ROOT / path).read_text()
+            ):
+                assert (ROOT / name).exists(), (path, name)

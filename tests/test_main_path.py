@@ -114,6 +114,45 @@ def test_a_finished_run_is_not_written_over(finished: Path) -> None:
     assert (finished / "run" / "run.json").read_bytes() == before
 
 
+def test_force_keeps_the_finished_run_until_a_new_one_is_whole(finished: Path, tmp_path: Path) -> None:
+    run = finished / "run"
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    for override in ("encoder=no/such-encoder", "data.train=[missing.json]", "trainer={optim: nonsense}"):
+        result = CliRunner().invoke(app, ["train", str(finished / "run.yaml"), override, "--force"])
+        assert result.exit_code == 2, result.output
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    foreign = tmp_path / "precious"
+    foreign.mkdir()
+    (foreign / "thesis.txt").write_text("mine")
+    result = CliRunner().invoke(app, ["train", str(finished / "run.yaml"), f"output={foreign}", "--force"])
+    assert result.exit_code == 2
+    assert "folder of something else" in result.stderr
+    assert (foreign / "thesis.txt").read_text() == "mine"
+
+
+def test_unfinished_work_on_other_inputs_is_not_mixed(tmp_path: Path, encoders: Callable[[str], Path]) -> None:
+    data = tmp_path / "gold.jsonl"
+    write_jsonl(data, gold(3))
+    config = write_run(tmp_path, "configs/schema.yaml", data, encoders("bert"))
+    cli("crossval", config, "--seeds", "0", "--no-baselines")
+    write_jsonl(data, gold(4))
+    result = CliRunner().invoke(app, ["crossval", str(config), "--seeds", "0", "--no-baselines"])
+    assert result.exit_code == 2
+    assert "another data" in result.stderr
+
+
+def test_what_is_scored_is_never_learned(tmp_path: Path, encoders: Callable[[str], Path]) -> None:
+    data = tmp_path / "gold.jsonl"
+    write_jsonl(data, gold(3))
+    config = write_run(tmp_path, "configs/schema.yaml", data, encoders("bert"))
+    result = CliRunner().invoke(app, ["train", str(config), f"data.test=[{data}]"])
+    assert result.exit_code == 2
+    assert "has the text of training document" in result.stderr
+    cli("train", config, "data.held_out=[article-1]")
+    assert "article-1, which the tagger never saw" in (tmp_path / "run" / "report.txt").read_text()
+    assert len(list(read_jsonl(tmp_path / "run" / "predictions.jsonl"))) == 2
+
+
 @pytest.mark.parametrize("form", ["jsonl", "text", "labelstudio"])
 def test_tag_reads_and_writes_every_format(finished: Path, tmp_path: Path, form: str, schema: Schema) -> None:
     text = "The Taliban met.\r\n\r\nשלום 😀 a\u200bb."
@@ -148,6 +187,12 @@ def test_tag_reads_standard_input_and_writes_a_page(finished: Path, tmp_path: Pa
     assert json.loads(done.stdout)["id"] == "x"
     done = subprocess.run(command, input="Two.\r\nLines 😀".encode(), capture_output=True, check=True, timeout=120)
     assert json.loads(done.stdout)["text"] == "Two.\r\nLines 😀"
+    export = json.dumps([{"id": 7, **to_task(Document(id="task", text="The Taliban met."), ["entity"])}])
+    done = subprocess.run(command, input=export.encode(), capture_output=True, check=True, timeout=120)
+    assert json.loads(done.stdout)["id"] == "task"
+    done = subprocess.run(command, input=b"\n{broken\n" + line.encode(), capture_output=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert b"line 2" in done.stderr
     page = tmp_path / "page.html"
     subprocess.run([*command, "--html", str(page)], input=line.encode(), capture_output=True, check=True, timeout=120)
     assert "<html" in page.read_text("utf-8")
@@ -258,6 +303,7 @@ def test_a_killed_run_goes_on(tmp_path: Path, encoders: Callable[[str], Path]) -
     more = {"epochs": 60, "trainer": {"save_steps": 5, "logging_steps": 5, "disable_tqdm": True}}
     config = write_run(tmp_path, "configs/schema.yaml", data, encoders("bert"), **more)
     command = [COMMAND, "train", str(config)]
+    # The newest checkpoint may be cut off by the kill; here one always is.
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         waited = time.monotonic()
         while not list((tmp_path / "run" / "trainer").glob("checkpoint-*/trainer_state.json")):
@@ -266,6 +312,7 @@ def test_a_killed_run_goes_on(tmp_path: Path, encoders: Callable[[str], Path]) -
             time.sleep(0.05)
         process.send_signal(signal.SIGKILL)
     assert not (tmp_path / "run" / "run.json").exists()
+    (tmp_path / "run" / "trainer" / "checkpoint-9999").mkdir()
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=180)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "run.json").exists()

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from transformers import AutoModel, AutoTokenizer
 
 from annotations.errors import ConfigError
-from training.pretrain import SPECIAL, Batches, PretrainConfig, documents, mask_tokens, pretrain, rate_at
+from training.corpus import SPECIAL, Batches, documents, mask_tokens
+from training.pretrain import pretrain, rate_at
+from training.pretrain_config import PretrainConfig
 
 
 def config(folder: Path, **more: object) -> PretrainConfig:

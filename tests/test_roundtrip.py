@@ -20,7 +20,7 @@ from inference.config import TaggerConfig
 from inference.decoding import decode, pool
 from inference.model import Logits
 from inference.tagger import Tagger
-from inference.tags import best_tags, tag_names, to_spans, to_tags
+from inference.tags import best_tags, to_spans, to_tags
 from inference.windows import encode
 from training.data import collate_rows, dataset, rows, unreachable
 from training.evaluation import evaluate
@@ -120,10 +120,6 @@ def _iob2(path: tuple[int, ...]) -> bool:
     return all(tag == 0 or tag % 2 or (before in (tag, tag - 1)) for before, tag in zip((0, *path), path, strict=False))
 
 
-def test_tag_names_are_iob2() -> None:
-    assert tag_names(["A", "B"]) == ["O", "B-A", "I-A", "B-B", "I-B"]
-
-
 def test_pooling_over_batches_equals_pooling_at_once() -> None:
     votes, weights = torch.randn(6, 3), torch.rand(6) + 0.1
     owners = torch.tensor([0, 0, 1, 1, 1, 3])
@@ -137,7 +133,7 @@ def test_pooling_over_batches_equals_pooling_at_once() -> None:
 
 def test_training_rows_and_serving_give_the_same_logits(tagger: Tagger, config: TaggerConfig) -> None:
     texts = ["The Taliban met in Kabul. It was denied.", "Al-Qaeda is active. " * 30]
-    documents = [annotate(str(n), text, [], target="A claim.") for n, text in enumerate(texts)]
+    documents = [annotate(str(n), text, [], target="A claim.", group=str(n)) for n, text in enumerate(texts)]
     data = dataset(documents, tagger.tokenizer, config)
     windows = encode(documents, tagger.tokenizer, config)
     pad = tagger.tokenizer.pad_token_id

@@ -29,7 +29,8 @@ def test_the_default_schema(schema: Schema) -> None:
     assert kinds == {"entity": Kind.SPANS, "stance": Kind.SENTENCES, "document": Kind.DOCUMENT}
     assert schema.targeted and list(schema.of_kind(Kind.SPANS)) == ["entity"]
     assert len(schema.layers["entity"].names) == 9
-    assert schema.fingerprints()["stance"] == ("sentences", True, ("supports", "denies", "neutral"))
+    assert (schema.layers["stance"].kind, schema.layers["stance"].targeted) == ("sentences", True)
+    assert schema.layers["stance"].names == ["supports", "denies", "neutral"]
     for each in schema.layers.values():
         assert len({spec.color for spec in each.labels.values()}) == len(each.labels)
         assert all(spec.marks and spec.hotkey for spec in each.labels.values())

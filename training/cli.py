@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -53,11 +54,9 @@ def _reported(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _quiet_libraries() -> None:
-    """Loading and saving bars of the libraries hide what the command has to say."""
-    import datasets
+    """The bars of loading and saving weights hide what the command has to say."""
     import transformers
 
-    datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
 
 
@@ -75,7 +74,10 @@ def train(
     from training import runs
 
     _quiet_libraries()
-    if finished := runs.train(settings, force=force):
+    # The Trainer prints its log on standard output, which is for results.
+    with redirect_stdout(sys.stderr):
+        finished = runs.train(settings, force=force)
+    if finished:
         run, _ = finished
         typer.echo((run.path / "report.txt").read_text("utf-8"))
         typer.echo(f"Run: {run.path}\nTagger: {run.checkpoint}")
@@ -99,7 +101,9 @@ def crossval(
 
     _quiet_libraries()
     command = " ".join(["standpoint", *sys.argv[1:]])
-    typer.echo(crossval_report.run(settings, rounds, command=command, save=save, say=_progress))
+    with redirect_stdout(sys.stderr):
+        text = crossval_report.run(settings, rounds, command=command, save=save, say=_progress)
+    typer.echo(text)
 
 
 def _progress(text: str) -> None:
@@ -118,7 +122,9 @@ def evaluate(
     from training.run_directory import RunDirectory
 
     _quiet_libraries()
-    report, predicted = runs.evaluate_checkpoint(checkpoint, data)
+    report, predicted, imported = runs.evaluate_checkpoint(checkpoint, data)
+    if imported.repairs or imported.skipped:
+        _progress(str(imported))
     if output:
         note = f"{checkpoint} scored on {', '.join(map(str, data))}."
         runs.write_report(RunDirectory(output), report, predicted, note=note)
@@ -132,7 +138,9 @@ def tag(
         list[str], typer.Argument(help="text, .jsonl or Label Studio .json files, or - for standard input")
     ],
     model: Annotated[Path, typer.Option(help="checkpoint folder")] = DEFAULT_MODEL,
-    target: Annotated[list[str] | None, typer.Option(help="claim to read against; may be repeated")] = None,
+    target: Annotated[
+        list[str] | None, typer.Option(help="claim for texts without one of their own; may be repeated")
+    ] = None,
     form: Annotated[
         str, typer.Option("--format", help="jsonl, labelstudio or text; by default text on a terminal, else jsonl")
     ] = "auto",
@@ -158,16 +166,17 @@ def tag(
 
 
 def _inputs(files: list[str], targets: list[str]) -> Iterator[Document]:
-    """The documents of all files, once for each target."""
+    """The documents of all files; one without a target of its own comes once for each target given."""
     from annotations.reading import bare_documents
 
     for file in files:
         for document in bare_documents(file):
+            if document.target is not None or not targets:
+                yield document
+                continue
             for number, target in enumerate(targets, 1):
                 identity = document.id if len(targets) == 1 else f"{document.id}#{number}"
                 yield document.model_copy(update={"id": identity, "target": target})
-            if not targets:
-                yield document
 
 
 @app.command()
@@ -203,7 +212,12 @@ def agree(
     if len(pair) != 2:
         raise DocumentError(export, f"has the annotators {known}; name two of them with --users=A,B")
     first, second = (from_tasks(tasks, loaded, user=user)[0] for user in pair)
+    both = {document.id for document in first} & {document.id for document in second}
+    for document in [*first, *second]:
+        if document.id not in both:
+            _progress(f"{document.id} is annotated by one of them only and left out")
     typer.echo(f"users {pair[0]} (first) and {pair[1]} (second)\n")
+    first, second = ([document for document in side if document.id in both] for side in (first, second))
     typer.echo(agreement(first, second, loaded))
 
 
@@ -236,10 +250,12 @@ def seeds(records: Annotated[list[Path], typer.Argument(help="records beside raw
 @_reported
 def pretrain(config: ConfigPath, overrides: Overrides = None) -> None:
     """Pretrain a small encoder from plain text with masked-LM."""
-    from training.pretrain import PretrainConfig
+    from training.pretrain_config import PretrainConfig
+
+    settings = PretrainConfig.load(config, overrides or [])
     from training.pretrain import pretrain as start
 
-    typer.echo(f"Encoder: {start(PretrainConfig.load(config, overrides or []), typer.echo)}")
+    typer.echo(f"Encoder: {start(settings, typer.echo)}")
 
 
 def main() -> None:

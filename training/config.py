@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -89,11 +89,14 @@ class RunConfig(Config):
             "seed": "seed",
             "per_device_train_batch_size": "batch_windows",
             "weight_decay": "optimizer.weight_decay",
+            "warmup_steps": "optimizer.warmup",
             "bf16": "bf16",
         }
         for key in values:
             if key in ours:
                 raise ValueError(f"{key!r} is set through `{ours[key]}`")
+            if key in ("eval_strategy", "do_eval", "load_best_model_at_end"):
+                raise ValueError(f"{key!r}: nothing is evaluated while training; name unseen data in data.test")
             if key not in known:
                 raise ValueError(f"{key!r} is no argument of TrainingArguments; {did_you_mean(key, known)}")
         return values
@@ -112,7 +115,7 @@ class RunConfig(Config):
 class CrossvalConfig(Config):
     """What cross-validation repeats."""
 
-    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0, 1, 2), min_length=1)
     """One full round of folds for each seed."""
     baselines: bool = True
     """Also score the CRF and TF-IDF baselines on the same folds."""

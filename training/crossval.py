@@ -5,15 +5,18 @@ It knows folds, seeds and systems to compare. Scores and intervals are `training
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
+from typing import Any
 
 from annotations.document import Document
 from annotations.errors import ConfigError, DocumentError
 from annotations.storage import read_jsonl, write_jsonl
 from training.config import CrossvalConfig, RunConfig
 from training.evaluation import bare
-from training.run_directory import CONFIG, RunDirectory, resolved_yaml
+from training.run_directory import RunDirectory
 from training.trainer import fine_tune
 
 Predict = Callable[[list[Document], list[Document]], list[Document]]
@@ -36,30 +39,24 @@ def folds(documents: Sequence[Document]) -> Iterator[tuple[str, list[Document], 
 
 def crossval(
     config: RunConfig, settings: CrossvalConfig, documents: Sequence[Document], say: Report
-) -> dict[str, list[list[Document]]]:
-    """Out-of-fold predictions of every system: one list of documents for each seed.
+) -> tuple[dict[str, list[list[Document]]], dict[str, Any]]:
+    """Out-of-fold predictions of every system, one list of documents for each seed; and what was known at the start.
 
     Every fold is kept in `output` as soon as it is done, so an interrupted call goes on where it was.
 
     Raises:
-        ConfigError: `output` holds the folds of another config.
+        ConfigError: `output` holds folds of another config, data or encoder, or the baselines' package is missing.
     """
-    _claim(config)
+    if settings.baselines and find_spec("pycrfsuite") is None:
+        raise ConfigError("the CRF baseline", "needs python-crfsuite; pip install 'standpoint[baselines]'")
+    begun = any((config.output / "folds").rglob("*.jsonl"))
+    origin = RunDirectory(config.output).claim(config, documents, begun=begun)
     results = {"tagger": [_round(config, seed, documents, say) for seed in settings.seeds]}
     if settings.baselines:
         for name, predict in baselines(config).items():
             say(f"{name}: {len({document.fold for document in documents})} folds")
             results[name] = [[found for _, train, test in folds(documents) for found in predict(train, bare(test))]]
-    return results
-
-
-def _claim(config: RunConfig) -> None:
-    run = RunDirectory(config.output)
-    resolved = resolved_yaml(config)
-    known = config.output / CONFIG
-    if known.exists() and known.read_text("utf-8") != resolved:
-        raise ConfigError(config.output, "holds the folds of another config; choose another output=…, or remove it")
-    run.write(CONFIG, resolved)
+    return results, origin
 
 
 def _round(config: RunConfig, seed: int, documents: Sequence[Document], say: Report) -> list[Document]:
@@ -78,7 +75,9 @@ def _round(config: RunConfig, seed: int, documents: Sequence[Document], say: Rep
 
 
 def _safe(group: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in group)[:100]
+    """A file name for a group, different for different groups."""
+    shown = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in group)[:60]
+    return f"{shown}-{hashlib.sha256(group.encode()).hexdigest()[:8]}"
 
 
 def baselines(config: RunConfig) -> dict[str, Predict]:

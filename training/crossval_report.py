@@ -8,11 +8,12 @@ from pathlib import Path
 
 from annotations.reading import annotated_documents
 from annotations.storage import replacing
+from inference.checkpoint import encoder_tokenizer
 from training.config import CrossvalConfig, RunConfig
 from training.crossval import crossval
+from training.data import unreachable
 from training.intervals import markdown, scores
 from training.report import build_report
-from training.run_directory import provenance
 
 
 def run(
@@ -20,23 +21,25 @@ def run(
 ) -> str:
     """Cross-validate, write `crossval.md` and `crossval.json` into the output folder (and to `save`), return the text."""
     schema = config.tagger.label_schema
-    gold, _ = annotated_documents(config.data.train, schema)
-    results = crossval(config, settings, gold, say)
+    gold, imported = annotated_documents(config.data.train, schema)
+    if imported.repairs or imported.skipped:
+        say(str(imported))
+    results, origin = crossval(config, settings, gold, say)
     found = scores(results, gold, schema)
-    origin = provenance(config, gold)
-    origin.pop("seed")
     about = [
         f"Command: `{command}`",
         f"Seeds {', '.join(map(str, settings.seeds))}; {len({document.fold for document in gold})} articles, one held out "
-        f"at a time; scores are pooled over all held-out articles. {origin['finished']}, {origin['hardware']['processor']}, "
+        f"at a time; scores are pooled over all held-out articles. {origin['started']}, {origin['hardware']['processor']}, "
         f"{origin['hardware']['threads']} threads, torch {origin['packages']['torch']}, "
         f"transformers {origin['packages']['transformers']}, data {origin['data']['fingerprint']}.",
         "With so few articles an interval is itself rough: it says how much depends on which articles were drawn.",
     ]
-    first = build_report(gold, results["tagger"][0], schema)
+    lost = unreachable(gold, encoder_tokenizer(config.encoder), config.tagger)
+    first = build_report(gold, results["tagger"][0], schema, lost)
     per_label = f"## Seed {settings.seeds[0]} in detail\n\n{first.markdown()}"
     text = "\n\n".join(["# Leave one article out", *about, markdown(found, "tagger"), per_label])
-    values = {"command": command, **origin, "seeds": list(settings.seeds), "scores": [s.to_dict() for s in found]}
+    about_run = {name: value for name, value in origin.items() if name != "seed"}
+    values = {"command": command, **about_run, "seeds": [*settings.seeds], "scores": [s.to_dict() for s in found]}
     for place in [config.output / "crossval", *([save] if save else [])]:
         with replacing(place.with_name(place.name + ".md")) as out:
             out.write(text + "\n")

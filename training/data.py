@@ -101,7 +101,8 @@ def text_tags(
 ) -> tuple[list[list[int]], list[Span]]:
     """Tag ids of all windows of one text, and the spans that its tokens cannot represent.
 
-    The text is tagged whole and then cut, so that a span across two windows is kept.
+    The text is tagged whole and then cut, so that a span across two windows is kept. Tokens under a span that cannot be
+    represented are `IGNORED`: to call them outside would be wrong.
     """
     shown = [
         (line, place) for line, window in enumerate(windows) for place, (a, b) in enumerate(window.offsets) if a < b
@@ -109,7 +110,9 @@ def text_tags(
     ids, unreachable = to_tags(spans, [windows[line].offsets[place] for line, place in shown], labels)
     tags = [[IGNORED] * len(window.offsets) for window in windows]
     for (line, place), tag in zip(shown, ids, strict=True):
-        tags[line][place] = tag
+        start, end = windows[line].offsets[place]
+        lost = tag == 0 and any(span.start < end and start < span.end for span in unreachable)
+        tags[line][place] = IGNORED if lost else tag
     return tags, unreachable
 
 
@@ -117,11 +120,11 @@ def unreachable(
     documents: Sequence[Document], tokenizer: PreTrainedTokenizerBase, config: TaggerConfig
 ) -> dict[str, list[str]]:
     """Gold spans that no tag sequence can express, layer by layer, each named with its document and text."""
-    found: dict[str, list[str]] = {}
-    for name, layer in config.label_schema.of_kind(Kind.SPANS).items():
-        found[name] = []
-        for document in documents:
-            windows = encode([document], tokenizer, config)
+    layers = config.label_schema.of_kind(Kind.SPANS)
+    found: dict[str, list[str]] = {name: [] for name in layers}
+    for document in documents:
+        windows = encode([document.model_copy(update={"target": None})], tokenizer, config)
+        for name, layer in layers.items():
             for span in text_tags(document.spans(name), windows, layer.names)[1]:
                 quote = document.text[span.start : span.end]
                 found[name].append(f"{document.id} {span.start}–{span.end} {span.label} {quote!r}")

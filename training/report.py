@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from annotations.comparison import Comparison, LabelPair, LayerComparison, compare_pairs, label_counts, pair_documents
+from annotations.comparison import LabelPair, LayerComparison, compare_pairs, label_counts, pair_documents
 from annotations.document import Document
 from annotations.schema import Kind, Layer, Schema
 from training.scores import NO_ENTITIES, NO_LABELS, Table, seqeval_table, sklearn_table, tag_sequences
@@ -84,11 +84,6 @@ class Report:
     """Scores of every layer of the schema."""
 
     layers: Mapping[str, LayerReport]
-
-    @property
-    def comparison(self) -> Comparison:
-        """The counts that the report is made of."""
-        return Comparison({name: layer.compared for name, layer in self.layers.items()})
 
     def text(self) -> str:
         """For a terminal: the libraries' own tables."""

@@ -11,7 +11,7 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,13 @@ import yaml
 from annotations.document import Document
 from annotations.errors import ConfigError
 from annotations.storage import fingerprint, replacing
+from inference.checkpoint import encoder_version
 from training.config import RunConfig
 
 PACKAGES = ("torch", "transformers", "datasets", "tokenizers", "accelerate", "seqeval", "numpy", "pydantic", "syntok")
 FINISHED = "run.json"
 CONFIG = "config.yaml"
+INPUTS = "inputs.json"
 
 
 def is_main_process() -> bool:
@@ -50,27 +52,44 @@ class RunDirectory:
         """The Trainer's own state, from which an interrupted run goes on."""
         return self.path / "trainer"
 
-    def begin(self, config: RunConfig) -> None:
-        """Make the folder, or find it as an interrupted run of the same config left it.
+    @property
+    def finished(self) -> bool:
+        """Whether it holds a whole run."""
+        return (self.path / FINISHED).exists()
 
-        Raises:
-            ConfigError: the folder holds a finished run, or an unfinished one of another config.
+    def begin(self, config: RunConfig, documents: Sequence[Document]) -> dict[str, Any]:
+        """Make the folder, or find it as an interrupted run of the same config, data and encoder left it.
+
+        Returns what is known of the run at its start. Raises ConfigError when the folder holds a finished run, an
+        unfinished one of other inputs, or something else.
         """
-        if (self.path / FINISHED).exists():
+        if self.finished:
             raise ConfigError(self.path, "holds a finished run; choose another folder with output=…, or pass --force")
-        resolved = resolved_yaml(config)
-        known = self.path / CONFIG
-        if any(self.trainer.glob("checkpoint-*")) and known.read_text("utf-8") != resolved:
-            raise ConfigError(
-                self.path, "holds an unfinished run of another config; choose another output=…, or remove it"
-            )
-        if not known.exists() and self.path.exists() and any(self.path.iterdir()):
+        return self.claim(config, documents, begun=any(self.trainer.glob("checkpoint-*")))
+
+    def claim(self, config: RunConfig, documents: Sequence[Document], *, begun: bool) -> dict[str, Any]:
+        """Write `config.yaml` and `inputs.json`; where work has `begun` already, they must be what they were then."""
+        resolved, origin = resolved_yaml(config), provenance(config, documents)
+        known = self.path / INPUTS
+        if begun and known.exists():
+            before = json.loads(known.read_text("utf-8"))
+            same = {name: before.get(name) == origin[name] for name in ("data", "encoder")}
+            same["config"] = (self.path / CONFIG).read_text("utf-8") == resolved
+            if changed := [name for name, kept in same.items() if not kept]:
+                raise ConfigError(
+                    self.path, f"holds unfinished work with another {', '.join(changed)}; choose output=…, or remove it"
+                )
+            origin["started"] = before["started"]
+        elif not known.exists() and self.path.exists() and any(self.path.iterdir()):
             raise ConfigError(self.path, "is a folder of something else; choose another one with output=…")
         self.write(CONFIG, resolved)
+        self.write_json(INPUTS, origin)
+        return origin
 
-    def finish(self, provenance: dict[str, Any]) -> None:
+    def finish(self, origin: dict[str, Any]) -> None:
         """Write `run.json`, which makes the run a finished one, and drop the Trainer's state."""
-        self.write_json(FINISHED, provenance)
+        self.write_json(FINISHED, {**origin, "finished": now()})
+        (self.path / INPUTS).unlink(missing_ok=True)
         shutil.rmtree(self.trainer, ignore_errors=True)
 
     def write(self, name: str, text: str) -> None:
@@ -88,12 +107,17 @@ def resolved_yaml(config: RunConfig) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
 
 
+def now() -> str:
+    """The time of day, in UTC."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
 def provenance(config: RunConfig, documents: Iterable[Document]) -> dict[str, Any]:
-    """What is needed to repeat a run: seed, data, versions, machine, state of the code."""
+    """What is needed to repeat a run: seed, data, encoder, versions, machine, state of the code."""
     return {
-        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "started": now(),
         "seed": config.seed,
-        "encoder": config.encoder,
+        "encoder": {"name": config.encoder, "version": encoder_version(config.encoder)},
         "data": {"files": [str(path) for path in config.data.train], "fingerprint": fingerprint(documents)},
         "packages": {name: _version(name) for name in PACKAGES},
         "python": platform.python_version(),

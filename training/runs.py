@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from annotations.document import Document
-from annotations.errors import ConfigError, did_you_mean
+from annotations.errors import ConfigError, DocumentError, did_you_mean
+from annotations.exports import ImportReport
 from annotations.reading import annotated_documents
 from annotations.storage import write_jsonl
 from inference import checkpoint
 from inference.tagger import Tagger
 from training.config import RunConfig
+from training.data import unreachable
 from training.evaluation import evaluate
 from training.report import Report
-from training.run_directory import RunDirectory, is_main_process, provenance
-from training.trainer import fine_tune
+from training.run_directory import RunDirectory, is_main_process
+from training.trainer import check_arguments, fine_tune
 
 SEEN = 50
 
@@ -33,28 +37,48 @@ def train(config: RunConfig, *, force: bool = False) -> tuple[RunDirectory, Repo
     schema = config.tagger.label_schema
     documents, imported = annotated_documents(config.data.train, schema)
     learned, held_out = _split(documents, config.data.held_out)
-    scored = [*held_out, *annotated_documents(config.data.test, schema)[0]] or learned[:SEEN]
-    replacing = force and config.output.exists()
+    unseen, imported_too = annotated_documents(config.data.test, schema)
+    _apart(learned, [*held_out, *unseen])
+    replacing = force and RunDirectory(config.output).finished
     run = RunDirectory(config.output.with_name(config.output.name + ".new") if replacing else config.output)
-    run.begin(config)
-    tagger = fine_tune(config, learned, run.trainer)
+    check_arguments(config, run.trainer)
     if not is_main_process():
+        fine_tune(config, learned, run.trainer)
         return None
+    origin = run.begin(config, learned)
+    tagger = fine_tune(config, learned, run.trainer)
     part = run.path / "checkpoint.part"
     checkpoint.save(part, tagger.engine.model, tagger.tokenizer)
     shutil.rmtree(run.checkpoint, ignore_errors=True)
     part.rename(run.checkpoint)
-    report, predicted = evaluate(tagger, scored)
+    report, predicted = evaluate(tagger, [*held_out, *unseen] or learned[:SEEN])
     write_report(run, report, predicted, note=_note(config))
-    run.write("import.txt", f"{imported}\n")
-    run.finish({**provenance(config, learned), "model_version": checkpoint.version(run.checkpoint)})
+    lost = [line for lines in unreachable(learned, tagger.tokenizer, config.tagger).values() for line in lines]
+    told = [
+        f"{imported}",
+        *([f"test data: {imported_too}"] if unseen else []),
+        f"{len(lost)} spans do not fit the tokens",
+    ]
+    run.write("import.txt", "\n".join([*told, *(f"  not learned  {line}" for line in lost)]) + "\n")
+    run.finish({**origin, "model_version": checkpoint.version(run.checkpoint)})
     return (_swap(run, config.output) if replacing else run), report
+
+
+def _apart(learned: Sequence[Document], scored: Sequence[Document]) -> None:
+    """Raise DocumentError where a text that is scored is also learned from, or an id is scored twice."""
+    texts = {document.text: document.id for document in learned}
+    problems = [
+        f"document {d.id!r} has the text of training document {texts[d.text]!r}" for d in scored if d.text in texts
+    ]
+    counts = Counter(document.id for document in scored)
+    problems += [f"document id {name!r} is used twice" for name, count in counts.items() if count > 1]
+    if problems:
+        raise DocumentError("data.test and data.held_out", problems)
 
 
 def _swap(run: RunDirectory, place: Path) -> RunDirectory:
     """Put a finished run in the place of an earlier one."""
-    old = place.with_name(place.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
+    old = place.with_name(f"{place.name}.old-{os.getpid()}")
     place.rename(old)
     run.path.rename(place)
     shutil.rmtree(old, ignore_errors=True)
@@ -83,12 +107,12 @@ def write_report(run: RunDirectory, report: Report, predicted: Sequence[Document
     write_jsonl(run.path / "predictions.jsonl", predicted)
 
 
-def evaluate_checkpoint(path: Path, data: Sequence[Path]) -> tuple[Report, list[Document]]:
-    """Score a checkpoint on annotated files.
+def evaluate_checkpoint(path: Path, data: Sequence[Path]) -> tuple[Report, list[Document], ImportReport]:
+    """Score a checkpoint on annotated files; also what was repaired or skipped on reading them.
 
     Raises:
         InputError: the checkpoint or the data cannot be used, or the data hold labels the checkpoint does not know.
     """
     tagger = Tagger.load(path)
-    documents, _ = annotated_documents(data, tagger.schema)
-    return evaluate(tagger, documents)
+    documents, imported = annotated_documents(data, tagger.schema)
+    return *evaluate(tagger, documents), imported

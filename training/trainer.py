@@ -5,6 +5,7 @@ It knows how to train. Run folders, reports and folds are made elsewhere.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -14,10 +15,9 @@ import torch
 from datasets import Dataset
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Trainer, TrainingArguments, set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from annotations.document import Document
-from annotations.errors import DocumentError
+from annotations.errors import ConfigError, DocumentError
 from inference.checkpoint import from_encoder
 from inference.model import StandpointModel
 from inference.tagger import Tagger
@@ -44,17 +44,18 @@ class LayerTrainer(Trainer):
         return (loss, logits) if return_outputs else loss
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """AdamW; the encoder learns at `optimizer.lr`, what starts from random weights at `optimizer.head_lr`."""
+        """The optimizer of TrainingArguments; what starts from random weights learns at `optimizer.head_lr`."""
         if self.optimizer is None:
             settings = self.run_config.optimizer
             groups: dict[tuple[float, float], list[nn.Parameter]] = {}
             assert self.model is not None
             for name, parameter in self.model.named_parameters():
-                rate = settings.lr if "encoder." in name else settings.head_lr
+                rate = settings.lr if name.startswith("encoder.") else settings.head_lr
                 decay = settings.weight_decay if parameter.ndim > 1 else 0.0
                 groups.setdefault((rate, decay), []).append(parameter)
-            self.optimizer = torch.optim.AdamW(
-                [{"params": own, "lr": rate, "weight_decay": decay} for (rate, decay), own in groups.items()]
+            kind, values = self.get_optimizer_cls_and_kwargs(self.args)
+            self.optimizer = kind(
+                [{"params": own, "lr": rate, "weight_decay": decay} for (rate, decay), own in groups.items()], **values
             )
         return self.optimizer
 
@@ -71,8 +72,30 @@ def fine_tune(config: RunConfig, documents: Sequence[Document], folder: Path) ->
     model, tokenizer = from_encoder(config.encoder, config.tagger, config.dropout)
     data = dataset(documents, tokenizer, config.tagger)
     trainer = _trainer(config, model, tokenizer, data, folder)
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None)
+    trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
     return Tagger(model.float(), tokenizer, config.tagger)
+
+
+def _last_checkpoint(folder: Path) -> str | None:
+    """The newest checkpoint that is whole: the Trainer writes its state last, so a kill may leave one without.
+
+    Those are removed, or the Trainer would count them as the newest.
+    """
+    for part in folder.glob("checkpoint-*"):
+        if not (part / "trainer_state.json").is_file():
+            shutil.rmtree(part, ignore_errors=True)
+    states = sorted(
+        folder.glob("checkpoint-*/trainer_state.json"), key=lambda path: int(path.parent.name.split("-")[1])
+    )
+    return str(states[-1].parent) if states else None
+
+
+def check_arguments(config: RunConfig, folder: Path) -> None:
+    """Raise ConfigError where transformers refuses a value of `trainer`."""
+    try:
+        arguments(config, folder)
+    except (TypeError, ValueError, ImportError) as error:
+        raise ConfigError("trainer", f"TrainingArguments refuses it: {' '.join(str(error).split())}") from error
 
 
 def _trainer(
@@ -112,7 +135,11 @@ def arguments(config: RunConfig, folder: Path) -> TrainingArguments:
         "label_names": ["gold"],
         **config.trainer,
     }
-    return TrainingArguments(**values)
+    made = TrainingArguments(**values)
+    if made.n_gpu > 1:
+        # A batch's units point into the whole of it, so it cannot be scattered; torchrun uses every GPU.
+        made._n_gpu = 1
+    return made
 
 
 def _require_labels(documents: Sequence[Document], config: RunConfig) -> None:
