@@ -76,14 +76,19 @@ def write_jsonl(path: str | Path, documents: Iterable[Document]) -> int:
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[IO[str]]:
-    """Open a file for writing that takes the place of `path` only when the block ends without an error."""
-    path = Path(path).resolve()
-    if path.exists() and not path.is_file() and not path.is_dir():
-        with path.open("w", encoding="utf-8", newline="\n") as out:
-            yield out
-        return
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    """Open a file for writing that takes the place of `path` only when the block ends without an error.
+
+    What is no regular file (a terminal, a pipe) is written directly; of a link, the file it points to is replaced.
+    """
+    path = Path(path)
+    part = None
     try:
+        path = path.resolve()
+        if path.exists() and not path.is_file() and not path.is_dir():
+            with path.open("w", encoding="utf-8", newline="\n") as out:
+                yield out
+            return
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("w", encoding="utf-8", newline="\n") as out:
             yield out
@@ -91,8 +96,9 @@ def replacing(path: str | Path) -> Iterator[IO[str]]:
     except OSError as error:
         raise DocumentError(path, f"cannot be written ({error.strerror}); the earlier file is untouched") from error
     finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+        if part:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
 
 
 def fingerprint(documents: Iterable[Document]) -> str:

@@ -94,3 +94,14 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
         with pytest.raises(DocumentError, match="cannot be written"):
             write_jsonl(path, [DOCUMENT])
     assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_devices_and_links_stay_what_they_are(tmp_path: Path) -> None:
+    write_jsonl("/dev/null", [DOCUMENT])
+    assert Path("/dev/null").is_char_device()
+    real, link = tmp_path / "real.jsonl", tmp_path / "link.jsonl"
+    real.write_text("")
+    link.symlink_to(real)
+    write_jsonl(link, [DOCUMENT])
+    assert link.is_symlink()
+    assert list(read_jsonl(real)) == [DOCUMENT]
