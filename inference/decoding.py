@@ -86,7 +86,7 @@ def _sentences(
     pieces: dict[tuple[int, int], list[tuple[Row, int]]] = defaultdict(list)
     for batch, logits in answers:
         assert logits.sentences is not None
-        rows = logits.sentences[name].float().numpy().astype(np.float64)
+        rows: Row = logits.sentences[name].float().numpy().astype(np.float64)
         sizes = (batch.units >= 0).sum(1)[batch.pairs[:, 0]].tolist()
         for key, row, size in zip(batch.rows, rows, sizes, strict=True):
             pieces[key].append((row, size))

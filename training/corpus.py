@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from torch import Tensor
@@ -19,6 +20,8 @@ from transformers import PreTrainedTokenizerFast
 
 from annotations.errors import ConfigError
 from training.pretrain_config import Corpus, PretrainConfig, Shape
+
+Tokens = npt.NDArray[np.uint16]
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
@@ -75,7 +78,7 @@ def train_tokenizer(texts: Iterator[str], shape: Shape) -> PreTrainedTokenizerFa
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=shape.positions, **names)
 
 
-def token_stream(config: PretrainConfig, tokenizer: PreTrainedTokenizerFast) -> np.ndarray:
+def token_stream(config: PretrainConfig, tokenizer: PreTrainedTokenizerFast) -> Tokens:
     """All documents as one row of token ids, each closed by [SEP]. Shape: (tokens,), uint16."""
     rng = np.random.default_rng(config.seed)
     texts = []
@@ -94,7 +97,7 @@ def token_stream(config: PretrainConfig, tokenizer: PreTrainedTokenizerFast) -> 
 class Batches:
     """Endless shuffled batches cut from the token stream; the order is a function of the seed and the step."""
 
-    stream: np.ndarray
+    stream: Tokens
     tokens: int
     cls: int
     rng: np.random.Generator
@@ -127,7 +130,7 @@ def mask_tokens(ids: Tensor, share: float, vocabulary: int, generator: torch.Gen
     return masked, chosen
 
 
-def prepare(config: PretrainConfig) -> tuple[PreTrainedTokenizerFast, np.ndarray]:
+def prepare(config: PretrainConfig) -> tuple[PreTrainedTokenizerFast, Tokens]:
     """Tokenizer and token stream, reused when an interrupted run left them."""
     folder, cache = config.output / "tokenizer", config.output / "tokens.npy"
     if cache.exists():
