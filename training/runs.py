@@ -40,7 +40,10 @@ def train(config: RunConfig, *, force: bool = False) -> tuple[RunDirectory, Repo
     unseen, imported_too = annotated_documents(config.data.test, schema)
     _apart(learned, [*held_out, *unseen])
     replacing = force and RunDirectory(config.output).finished
-    run = RunDirectory(config.output.with_name(config.output.name + ".new") if replacing else config.output)
+    run = RunDirectory(config.output.with_name(f".{config.output.name}.new") if replacing else config.output)
+    if replacing and run.finished and is_main_process():
+        # Killed between finishing and taking its place.
+        shutil.rmtree(run.path)
     check_arguments(config, run.trainer)
     if not is_main_process():
         fine_tune(config, learned, run.trainer)
