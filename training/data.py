@@ -123,6 +123,8 @@ def unreachable(
     layers = config.label_schema.of_kind(Kind.SPANS)
     found: dict[str, list[str]] = {name: [] for name in layers}
     for document in documents:
+        if not any(document.spans(name) for name in layers):
+            continue
         windows = encode([document.model_copy(update={"target": None})], tokenizer, config)
         for name, layer in layers.items():
             for span in text_tags(document.spans(name), windows, layer.names)[1]:
