@@ -15,12 +15,12 @@ from typing import IO
 
 from annotations.document import Document
 from annotations.labelstudio import to_prediction, to_task
+from annotations.render import html_page
 from annotations.schema import Schema
 from annotations.storage import replacing
+from annotations.terminal import terminal
 from inference import checkpoint
-from inference.render import html_page
 from inference.tagger import Tagger
-from inference.terminal import terminal
 
 FORMATS = ("jsonl", "labelstudio", "text")
 

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from annotations.document import Document, Label, Labels, Span
+from annotations.render import html_page
 from annotations.schema import Schema
-from inference.render import html_page
 
 CHROMIUM = os.environ.get("STANDPOINT_CHROMIUM") or next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None

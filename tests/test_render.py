@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from annotations.colors import contrast, rgb
 from annotations.document import Document, Label, Labels, Span
 from annotations.errors import SchemaError
+from annotations.render import html_page
 from annotations.schema import Kind, Schema
-from inference.colors import contrast, rgb
-from inference.render import html_page
-from inference.terminal import terminal
+from annotations.terminal import terminal
 
 SGR = re.compile(r"\x1b\[[0-9;]*m")
 VOID = {"meta", "input", "br"}

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from annotations.errors import DocumentError, StandpointError
+from training.labels_cli import labels
+from training.shell import progress, quiet_libraries, reported
 
 if TYPE_CHECKING:
     from annotations.document import Document
@@ -24,44 +24,15 @@ app = typer.Typer(
     add_completion=False,
 )
 
-labels = typer.Typer(help="Annotations: how far annotators agree.", no_args_is_help=True)
 app.add_typer(labels, name="labels")
 
-EXTRA = {"datasets": "training", "accelerate": "training", "seqeval": "training", "sklearn": "training"}
 DEFAULT_MODEL = Path("runs/train/checkpoint")
 Overrides = Annotated[list[str] | None, typer.Argument(help="settings to override, such as optimizer.lr=3e-4")]
 ConfigPath = Annotated[Path, typer.Argument(help="YAML file of the run")]
 
 
-def _reported(command: Callable[..., None]) -> Callable[..., None]:
-    """Turn our errors into one message on standard error and exit status 2."""
-
-    @functools.wraps(command)
-    def wrapped(*args: Any, **kwargs: Any) -> None:
-        try:
-            command(*args, **kwargs)
-        except StandpointError as error:
-            typer.echo(f"standpoint: {error}", err=True)
-            raise typer.Exit(2) from error
-        except ModuleNotFoundError as error:
-            if error.name not in EXTRA:
-                raise
-            remedy = f"pip install 'standpoint[{EXTRA[error.name]}]'"
-            typer.echo(f"standpoint: this command needs the package {error.name!r}; {remedy}", err=True)
-            raise typer.Exit(2) from error
-
-    return wrapped
-
-
-def _quiet_libraries() -> None:
-    """The bars of loading and saving weights hide what the command has to say."""
-    import transformers
-
-    transformers.utils.logging.disable_progress_bar()
-
-
 @app.command()
-@_reported
+@reported
 def train(
     config: ConfigPath,
     overrides: Overrides = None,
@@ -73,7 +44,7 @@ def train(
     settings = RunConfig.load(config, overrides or [])
     from training import runs
 
-    _quiet_libraries()
+    quiet_libraries()
     # The Trainer prints its log on standard output, which is for results.
     with redirect_stdout(sys.stderr):
         finished = runs.train(settings, force=force)
@@ -84,7 +55,7 @@ def train(
 
 
 @app.command()
-@_reported
+@reported
 def crossval(
     config: ConfigPath,
     overrides: Overrides = None,
@@ -99,19 +70,15 @@ def crossval(
     rounds = CrossvalConfig.build({"seeds": seeds.split(","), "baselines": baselines}, where="--seeds")
     from training import crossval_report
 
-    _quiet_libraries()
+    quiet_libraries()
     command = " ".join(["standpoint", *sys.argv[1:]])
     with redirect_stdout(sys.stderr):
-        text = crossval_report.run(settings, rounds, command=command, save=save, say=_progress)
+        text = crossval_report.run(settings, rounds, command=command, save=save, say=progress)
     typer.echo(text)
 
 
-def _progress(text: str) -> None:
-    typer.echo(text, err=True)
-
-
 @app.command()
-@_reported
+@reported
 def evaluate(
     checkpoint: Annotated[Path, typer.Argument(help="checkpoint folder")],
     data: Annotated[list[Path], typer.Argument(help="annotated .jsonl or Label Studio .json files")],
@@ -121,10 +88,10 @@ def evaluate(
     from training import runs
     from training.run_directory import RunDirectory
 
-    _quiet_libraries()
+    quiet_libraries()
     report, predicted, imported = runs.evaluate_checkpoint(checkpoint, data)
     if imported.repairs or imported.skipped:
-        _progress(str(imported))
+        progress(str(imported))
     if output:
         note = f"{checkpoint} scored on {', '.join(map(str, data))}."
         runs.write_report(RunDirectory(output), report, predicted, note=note)
@@ -132,7 +99,7 @@ def evaluate(
 
 
 @app.command()
-@_reported
+@reported
 def tag(
     files: Annotated[
         list[str], typer.Argument(help="text, .jsonl or Label Studio .json files, or - for standard input")
@@ -155,7 +122,7 @@ def tag(
         form = "text" if output is None and sys.stdout.isatty() else "jsonl"
     if form not in FORMATS:
         raise typer.BadParameter(f"{form!r} is none of {', '.join(FORMATS)}", param_hint="--format")
-    _quiet_libraries()
+    quiet_libraries()
     tagger = Tagger.load(model)
     tagged = tagger.tag(_inputs(files, target or []))
     if html:
@@ -180,7 +147,7 @@ def _inputs(files: list[str], targets: list[str]) -> Iterator[Document]:
 
 
 @app.command()
-@_reported
+@reported
 def schema(
     path: Annotated[Path, typer.Argument(help="schema file")] = Path("configs/schema.yaml"),
     guidelines: Annotated[Path | None, typer.Option(help="rewrite the label tables of this Markdown file")] = None,
@@ -194,35 +161,8 @@ def schema(
     typer.echo(renew(guidelines, loaded) if guidelines else labelling_config(loaded))
 
 
-@labels.command()
-@_reported
-def agree(
-    export: Annotated[Path, typer.Argument(help="Label Studio JSON export with several annotators")],
-    schema: Annotated[Path, typer.Option(help="schema file")] = Path("configs/schema.yaml"),
-    users: Annotated[str | None, typer.Option(help="two user ids, such as 2,3; by default the only two")] = None,
-) -> None:
-    """Span F1 and Cohen's kappa between two annotators, and every disagreement in context."""
-    from annotations.agreement import agreement
-    from annotations.exports import annotators, from_tasks, read_export
-    from annotations.schema import Schema
-
-    tasks, loaded = read_export(export), Schema.load(schema)
-    known = annotators(tasks)
-    pair = [user for user in known if str(user) in users.split(",")] if users else known
-    if len(pair) != 2:
-        raise DocumentError(export, f"has the annotators {known}; name two of them with --users=A,B")
-    first, second = (from_tasks(tasks, loaded, user=user)[0] for user in pair)
-    both = {document.id for document in first} & {document.id for document in second}
-    for document in [*first, *second]:
-        if document.id not in both:
-            _progress(f"{document.id} is annotated by one of them only and left out")
-    typer.echo(f"users {pair[0]} (first) and {pair[1]} (second)\n")
-    first, second = ([document for document in side if document.id in both] for side in (first, second))
-    typer.echo(agreement(first, second, loaded))
-
-
 @app.command()
-@_reported
+@reported
 def encoder(
     checkpoint: Annotated[Path, typer.Argument(help="checkpoint folder of a tagger")],
     folder: Annotated[Path, typer.Argument(help="where to write the encoder")],
@@ -230,13 +170,13 @@ def encoder(
     """Take the encoder out of a tagger, as 16-bit floats, to start other taggers from."""
     from inference.checkpoint import save_encoder
 
-    _quiet_libraries()
+    quiet_libraries()
     save_encoder(checkpoint, folder)
     typer.echo(f"Encoder: {folder}")
 
 
 @app.command()
-@_reported
+@reported
 def seeds(records: Annotated[list[Path], typer.Argument(help="records beside raw articles (seeds/*.yaml)")]) -> None:
     """Print the documents to annotate, as JSON Lines, one for each target of each article."""
     from annotations.seeds import documents
@@ -247,7 +187,7 @@ def seeds(records: Annotated[list[Path], typer.Argument(help="records beside raw
 
 
 @app.command()
-@_reported
+@reported
 def pretrain(config: ConfigPath, overrides: Overrides = None) -> None:
     """Pretrain a small encoder from plain text with masked-LM."""
     from training.pretrain_config import PretrainConfig

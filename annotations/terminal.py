@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from annotations.colors import ink, rgb
 from annotations.document import Document, Label
+from annotations.markup import Break, Close, Open, heading, scored, summaries, tag, visible, walk
 from annotations.schema import Kind, Schema
-from inference.colors import ink, rgb
-from inference.markup import Break, Close, Open, heading, scored, summaries, tag, visible, walk
 
 RESET = "\x1b[0m"
 BOLD, DIM = "1", "2"

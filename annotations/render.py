@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from string import Template
 
+from annotations.colors import Rgb, mix, readable, rgb
 from annotations.document import Document, Label
+from annotations.markup import Break, Close, Open, heading, scored, summaries, tag, visible, walk
 from annotations.schema import Kind, Layer, Schema
-from inference.colors import Rgb, mix, readable, rgb
-from inference.markup import Break, Close, Open, heading, scored, summaries, tag, visible, walk
 
 # Page background and text, as page.html has them.
 LIGHT, DARK = rgb("#ffffff"), rgb("#16181c")
@@ -35,7 +35,7 @@ def html_page(documents: Iterable[Document], schema: Schema, title: str) -> Iter
     Raises:
         SchemaError: while iterating, at a document with layers or labels that the schema does not declare.
     """
-    template = files("inference").joinpath("page.html").read_text("utf-8")
+    template = files("annotations").joinpath("page.html").read_text("utf-8")
     head, tail = template.split("$documents")
     yield Template(head).substitute(title=_safe(title), style=_style(schema), legend="".join(_legend(schema)))
     number = 0

@@ -1,0 +1,47 @@
+"""What every command shares: errors become one message and an exit status, progress goes to standard error.
+
+It knows no command.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from annotations.errors import StandpointError
+
+EXTRA = {"datasets": "training", "accelerate": "training", "seqeval": "training", "sklearn": "training"}
+
+
+def reported(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn our errors into one message on standard error and exit status 2."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except StandpointError as error:
+            typer.echo(f"standpoint: {error}", err=True)
+            raise typer.Exit(2) from error
+        except ModuleNotFoundError as error:
+            if error.name not in EXTRA:
+                raise
+            remedy = f"pip install 'standpoint[{EXTRA[error.name]}]'"
+            typer.echo(f"standpoint: this command needs the package {error.name!r}; {remedy}", err=True)
+            raise typer.Exit(2) from error
+
+    return wrapped
+
+
+def quiet_libraries() -> None:
+    """The bars of loading and saving weights hide what the command has to say."""
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+
+
+def progress(text: str) -> None:
+    typer.echo(text, err=True)
