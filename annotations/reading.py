@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from annotations.document import Document
 from annotations.errors import DocumentError
-from annotations.exports import ImportReport, bare_document, checked_tasks, from_tasks, read_export
+from annotations.labelstudio.exports import ImportReport, bare_document, checked_tasks, from_tasks, read_export
 from annotations.schema import Schema
 from annotations.storage import parse_lines, read_jsonl
 
@@ -32,12 +32,10 @@ def annotated_documents(paths: Iterable[str | Path], schema: Schema) -> tuple[li
             problems += [f"{path}: {problem}" for problem in error.problems]
             continue
         documents += found
-        whole.repairs += report.repairs
-        whole.skipped += report.skipped
+        whole.add(report)
     problems += [f"document id {name!r} is used twice" for name in _repeated(document.id for document in documents)]
     if problems:
         raise DocumentError("data", problems)
-    whole.documents = len(documents)
     return documents, whole
 
 
@@ -53,6 +51,23 @@ def _read(path: Path, schema: Schema) -> tuple[list[Document], ImportReport]:
 def _repeated(names: Iterable[str]) -> list[str]:
     seen: set[str] = set()
     return sorted({name for name in names if name in seen or seen.add(name)})  # type: ignore[func-returns-value]
+
+
+def for_targets(files: Iterable[str], targets: Sequence[str]) -> Iterator[Document]:
+    """The documents of all files; one without a target of its own comes once for each target given."""
+    for file in files:
+        for document in bare_documents(file):
+            yield from with_targets(document, targets)
+
+
+def with_targets(document: Document, targets: Sequence[str]) -> Iterator[Document]:
+    """A document once for each target given, `id#1`, `id#2`; as it is where it has one of its own, or none is given."""
+    if document.target is not None or not targets:
+        yield document
+        return
+    for number, target in enumerate(targets, 1):
+        identity = document.id if len(targets) == 1 else f"{document.id}#{number}"
+        yield document.model_copy(update={"id": identity, "target": target})
 
 
 def bare_documents(path: str) -> Iterator[Document]:

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import IO
 
 from annotations.document import Document
-from annotations.labelstudio import to_prediction, to_task
-from annotations.render import html_page
+from annotations.labelstudio.shapes import to_prediction, to_task
+from annotations.pages.render import html_page
+from annotations.pages.terminal import terminal
 from annotations.schema import Schema
 from annotations.storage import replacing
-from annotations.terminal import terminal
 from inference import checkpoint
 from inference.tagger import Tagger
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -20,9 +22,14 @@ from annotations.sentences import sentences
 from inference.config import TaggerConfig
 from inference.tagger import Tagger
 
+if TYPE_CHECKING:
+    from annotations.labelstudio.local_server import LocalServer
+    from annotations.labelstudio.server import Server
+
 ROOT = Path(__file__).parent.parent
 # The models are tiny: a second thread costs more than it brings.
 torch.set_num_threads(1)
+LABEL_STUDIO = Path(os.environ.get("STANDPOINT_LABEL_STUDIO", ROOT / ".venv-labelstudio" / "bin" / "label-studio"))
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 FAMILIES = {
     "bert": "wordpiece",
@@ -151,6 +158,39 @@ def tagger(encoders: Callable[[str], Path], config: TaggerConfig) -> Tagger:
 def _in_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shipped configs name files relative to the repository."""
     monkeypatch.chdir(ROOT)
+
+
+@dataclass
+class Staff:
+    """A running server, its administrator and two annotators."""
+
+    local: LocalServer
+    admin: Server
+    token: str
+    readers: dict[str, Server]
+    users: dict[str, int]
+
+
+@pytest.fixture(scope="session")
+def staff(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Staff]:
+    if os.environ.get("STANDPOINT_SKIP_SERVER") == "1":
+        pytest.skip("STANDPOINT_SKIP_SERVER=1")
+    if not LABEL_STUDIO.exists():
+        pytest.fail(
+            f"no Label Studio server at {LABEL_STUDIO}; `make test` installs it (or set STANDPOINT_SKIP_SERVER=1)"
+        )
+    # The SDK takes a second to load; most tests do without.
+    from annotations.labelstudio.local_server import LocalServer
+    from annotations.labelstudio.server import Server
+
+    with LocalServer(LABEL_STUDIO, tmp_path_factory.mktemp("labelstudio")) as local:
+        readers = {}
+        for name in ("ana", "ben"):
+            local.add_user(f"{name}@example.org", f"secret of {name}")
+            readers[name] = Server(local.url, local.token(f"{name}@example.org", f"secret of {name}"))
+        users = {name: reader.whoami()["id"] for name, reader in readers.items()}
+        token = local.token()
+        yield Staff(local, Server(local.url, token), token, readers, users)
 
 
 def annotate(name: str, text: str, spans: list[tuple[str, str]], **rest: str) -> Document:

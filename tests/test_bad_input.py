@@ -15,7 +15,7 @@ from test_main_path import write_run
 from typer.testing import CliRunner
 
 from annotations.document import Document
-from annotations.labelstudio import to_results, to_task
+from annotations.labelstudio.shapes import to_results, to_task
 from annotations.storage import write_jsonl
 from inference.checkpoint import save
 from inference.tagger import Tagger

@@ -13,7 +13,7 @@ from test_labelstudio import A_TARGET, TEXT, annotated
 
 from annotations.document import Document, Span
 from annotations.errors import DocumentError
-from annotations.exports import annotators, from_tasks, read_export
+from annotations.labelstudio.exports import annotators, from_tasks, read_export
 from annotations.offsets import code_points_to_utf16
 from annotations.schema import Schema
 from annotations.sentences import sentences
@@ -162,7 +162,7 @@ def several(**second: Any) -> dict[str, Any]:
 
 
 def test_several_annotations_need_a_ground_truth_or_a_user(schema: Schema) -> None:
-    assert "task a: has several annotations; mark one as ground truth, or name one user" in refusal(
+    assert "task a: has several annotations; adjudicate, or choose a user or the majority" in refusal(
         several(), schema=schema
     )
     (truth,), _ = from_tasks([several(ground_truth=True)], schema)
@@ -172,16 +172,16 @@ def test_several_annotations_need_a_ground_truth_or_a_user(schema: Schema) -> No
     assert from_tasks([several(was_cancelled=True)], schema)[0][0].spans("entity")[0].end == 11
     assert annotators([several(), {"id": 1}, {"id": 2, "annotations": None}]) == [1, 2]
     again = several(completed_by=1, ground_truth=True)
-    assert "delete all but one of user 1's" in refusal(again, schema=schema, user=1)
+    assert "several annotations of user 1; delete all but one" in refusal(again, schema=schema, user=1)
 
 
 def test_skipped_and_untouched_tasks_are_no_negatives(schema: Schema) -> None:
     bare = {"id": 3, "data": {"text": TEXT}, "annotations": None}
     found, report = from_tasks([marked(was_cancelled=True), bare, {**bare, "id": 4, "annotations": []}], schema)
-    assert (found, report.skipped) == ([], ["a", "3", "4"])
-    assert from_tasks([several()], schema, user=9)[1].skipped == ["a"]
+    assert (found, report.left_out) == ([], ["a: skipped", "3: not annotated", "4: not annotated"])
+    assert from_tasks([several()], schema, user=9)[1].left_out == ["a: not annotated"]
     (negative,), report = from_tasks([marked()], schema)
-    assert (negative.labels, report.skipped) == ({"entity": ()}, [])
+    assert (negative.labels, report.left_out) == ({"entity": ()}, [])
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annotations.document import Document, Label, Labels, Span
-from annotations.exports import from_tasks
-from annotations.labelstudio import labelling_config, to_prediction, to_results, to_task
+from annotations.labelstudio.exports import from_tasks
+from annotations.labelstudio.shapes import labelling_config, to_prediction, to_results, to_task
 from annotations.schema import Kind, Schema
 from annotations.sentences import sentences
 
@@ -60,7 +60,7 @@ def test_documents_come_back_as_they_were_sent(data: st.DataObject, schema: Sche
     (found,), report = from_tasks([annotated(document)], schema)
     expected = document.model_copy(update={"source": {**document.source, "task": 12, "annotation": 5}})
     assert found == expected
-    assert (report.documents, report.repairs, report.skipped) == (1, [], [])
+    assert (report.documents, report.repairs, report.left_out) == (1, [], [])
 
 
 def test_unannotated_is_not_empty(schema: Schema) -> None:
@@ -95,7 +95,9 @@ def test_the_labelling_config_holds_everything(which: str, schema: Schema) -> No
     view = ET.fromstring(labelling_config(made))
     (text,) = view.findall("Text")
     assert text.attrib == {"name": "text", "value": "$text", "granularity": "symbol"}
-    assert [header.get("value") for header in view.findall("Header")] == ["Target: $target"] * made.targeted
+    headers = [str(header.get("value")) for header in view.findall("Header")]
+    assert headers[: made.targeted] == ["Target: $target"] * made.targeted
+    assert {header.split(", for ")[0] for header in headers[made.targeted :]} == set(made.layers)
     controls = {control.get("name"): control for control in [*view.iter("Labels"), *view.iter("Choices")]}
     assert set(controls) == set(made.layers)
     for name, layer in made.layers.items():

@@ -1,29 +1,22 @@
 """The round trip through a real Label Studio server: what two annotators said comes back, each as it was said."""
 
-import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from conftest import ROOT, Staff
 
 from annotations.document import Document, Label, Span
 from annotations.errors import DocumentError, ServerError
-from annotations.exports import annotators, from_tasks
-from annotations.local_server import LocalServer
-from annotations.round import load_round, store_gold
+from annotations.labelstudio.exports import annotators, from_tasks
+from annotations.labelstudio.local_server import LocalServer
+from annotations.labelstudio.round import load_round, store_gold
+from annotations.labelstudio.server import Server
 from annotations.schema import Schema
 from annotations.sentences import sentences
-from annotations.server import Server
 
-# The SDK calls a method that pydantic has renamed.
-pytestmark = pytest.mark.filterwarnings("ignore:The `parse_obj` method is deprecated:DeprecationWarning")
-
-ROOT = Path(__file__).parents[1]
 SCHEMA = Schema.load(ROOT / "configs" / "schema.yaml")
-EXECUTABLE = Path(os.environ.get("STANDPOINT_LABEL_STUDIO", ROOT / ".venv-labelstudio" / "bin" / "label-studio"))
 
 ALL, STANCE = ("entity", "stance", "document"), ("stance", "document")
 EMOJI = "🙂 The Taliban 🇦🇫 condemned ISIS-K.\r\n\r\nOfficials in Kabul 👩‍👩‍👧 declined to comment.\r\n"
@@ -36,33 +29,6 @@ BARE = [
     Document(id="markup-1", text=MARKUP, target="<i>x</i> & y", group="markup"),
 ]
 ASKED = {document.id: STANCE if document.id == "emoji-2" else ALL for document in BARE}
-
-
-@dataclass
-class Staff:
-    """A running server, its administrator and two annotators."""
-
-    local: LocalServer
-    admin: Server
-    readers: dict[str, Server]
-    users: dict[str, int]
-
-
-@pytest.fixture(scope="session")
-def staff(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Staff]:
-    if os.environ.get("STANDPOINT_SKIP_SERVER") == "1":
-        pytest.skip("STANDPOINT_SKIP_SERVER=1")
-    if not EXECUTABLE.exists():
-        pytest.fail(
-            f"no Label Studio server at {EXECUTABLE}; `make test` installs it (or set STANDPOINT_SKIP_SERVER=1)"
-        )
-    with LocalServer(EXECUTABLE, tmp_path_factory.mktemp("labelstudio")) as local:
-        readers = {}
-        for name in ("ana", "ben"):
-            local.add_user(f"{name}@example.org", f"secret of {name}")
-            readers[name] = Server(local.url, local.token(f"{name}@example.org", f"secret of {name}"))
-        users = {name: reader.whoami()["id"] for name, reader in readers.items()}
-        yield Staff(local, Server(local.url, local.token()), readers, users)
 
 
 def reading(document: Document, name: str, stances: tuple[str, str], overall: str) -> Document:
@@ -90,13 +56,13 @@ def content(documents: list[Document]) -> list[Document]:
 
 def test_round_trip(staff: Staff) -> None:
     project = load_round(staff.admin, staff.readers, SCHEMA, ASKED, BARE, {"ana": ANA, "ben": BEN}, "Round trip 🙂")
-    tasks = staff.admin.export(project)
+    tasks = list(staff.admin.export(project))
     assert annotators(tasks) == sorted(staff.users.values())
     for name, documents in {"ana": ANA, "ben": BEN}.items():
         found, report = from_tasks(tasks, SCHEMA, user=staff.users[name])
         assert content(found) == content(documents)
         assert report.repairs == []
-        assert report.skipped == [d.id for d in BARE[len(documents) :]]
+        assert report.left_out == [f"{d.id}: not annotated" for d in BARE[len(documents) :]]
     with pytest.raises(DocumentError, match="several annotations"):
         from_tasks(tasks, SCHEMA)
 
@@ -161,7 +127,7 @@ def test_server_errors_say_what_to_do(staff: Staff) -> None:
     with pytest.raises(ServerError, match="at least 3 characters"):
         staff.admin.create_project("x", SCHEMA)
     with pytest.raises(ServerError, match=r"not found.*is the id right"):
-        staff.admin.export(999_999)
+        list(staff.admin.export(999_999))
     with pytest.raises(ServerError, match=r"not found|not Label Studio's"):
         Server(f"{url}/elsewhere", "nonsense").whoami()
     with pytest.raises(ServerError, match="could not sign up"):
@@ -194,11 +160,13 @@ def test_only_the_door_needs_the_sdk() -> None:
     code = (
         "import importlib, pathlib, sys\n"
         "sys.modules |= dict.fromkeys(['label_studio_sdk', 'httpx', 'requests'])\n"
-        "door = {'server', 'local_server', 'round'}\n"
-        "names = {path.stem for path in pathlib.Path('annotations').glob('*.py')} - door - {'__main__'}\n"
-        "[importlib.import_module(f'annotations.{name}') for name in sorted(names - {'__init__'})]\n"
+        "door = {'server', 'local_server', 'round', 'push', 'pull', 'adjudication', 'doctor'}\n"
+        "door = {f'annotations.labelstudio.{name}' for name in door} | {'annotations.__main__'}\n"
+        "paths = pathlib.Path('annotations').rglob('*.py')\n"
+        "names = {'.'.join(path.with_suffix('').parts).removesuffix('.__init__') for path in paths} - door\n"
+        "[importlib.import_module(name) for name in sorted(names)]\n"
         "from annotations.errors import ServerError\n"
-        "try:\n    import annotations.server\n"
+        "try:\n    import annotations.labelstudio.server\n"
         "except ServerError as error:\n    print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)

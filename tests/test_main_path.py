@@ -18,7 +18,7 @@ from conftest import annotate
 from typer.testing import CliRunner
 
 from annotations.document import Document, Label, Span
-from annotations.labelstudio import labelling_config, to_results, to_task
+from annotations.labelstudio.shapes import labelling_config, to_results, to_task
 from annotations.schema import Schema
 from annotations.storage import read_jsonl, write_jsonl
 from inference.tagger import Tagger

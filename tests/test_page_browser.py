@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from annotations.document import Document, Label, Labels, Span
-from annotations.render import html_page
+from annotations.pages.render import html_page
 from annotations.schema import Schema
 
 CHROMIUM = os.environ.get("STANDPOINT_CHROMIUM") or next(

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annotations.colors import contrast, rgb
 from annotations.document import Document, Label, Labels, Span
 from annotations.errors import SchemaError
-from annotations.render import html_page
+from annotations.pages.colors import contrast, rgb
+from annotations.pages.render import html_page
+from annotations.pages.terminal import terminal
 from annotations.schema import Kind, Schema
-from annotations.terminal import terminal
 
 SGR = re.compile(r"\x1b\[[0-9;]*m")
 VOID = {"meta", "input", "br"}

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from training.labels_cli import labels
+from training.serve_cli import serve
 from training.shell import progress, quiet_libraries, reported
-
-if TYPE_CHECKING:
-    from annotations.document import Document
 
 app = typer.Typer(
     help="Who is named, and who says what about a claim: train, score and use a tagger for annotated news.",
@@ -90,7 +87,7 @@ def evaluate(
 
     quiet_libraries()
     report, predicted, imported = runs.evaluate_checkpoint(checkpoint, data)
-    if imported.repairs or imported.skipped:
+    if imported.repairs or imported.left_out:
         progress(str(imported))
     if output:
         note = f"{checkpoint} scored on {', '.join(map(str, data))}."
@@ -115,6 +112,7 @@ def tag(
     output: Annotated[Path | None, typer.Option(help="write here instead of standard output")] = None,
 ) -> None:
     """Tag texts: entities, and stance towards the target."""
+    from annotations.reading import for_targets
     from inference.outputs import FORMATS, write_html, write_lines
     from inference.tagger import Tagger
 
@@ -124,26 +122,12 @@ def tag(
         raise typer.BadParameter(f"{form!r} is none of {', '.join(FORMATS)}", param_hint="--format")
     quiet_libraries()
     tagger = Tagger.load(model)
-    tagged = tagger.tag(_inputs(files, target or []))
+    tagged = tagger.tag(for_targets(files, target or []))
     if html:
         write_html(html, tagged, tagger.schema)
         typer.echo(f"Page: {html}", err=True)
     else:
         write_lines(output, tagged, tagger, form=form, model=model)
-
-
-def _inputs(files: list[str], targets: list[str]) -> Iterator[Document]:
-    """The documents of all files; one without a target of its own comes once for each target given."""
-    from annotations.reading import bare_documents
-
-    for file in files:
-        for document in bare_documents(file):
-            if document.target is not None or not targets:
-                yield document
-                continue
-            for number, target in enumerate(targets, 1):
-                identity = document.id if len(targets) == 1 else f"{document.id}#{number}"
-                yield document.model_copy(update={"id": identity, "target": target})
 
 
 @app.command()
@@ -154,7 +138,7 @@ def schema(
 ) -> None:
     """Print Label Studio's labelling config of a schema, or renew the tables of the guidelines."""
     from annotations.guidelines import renew
-    from annotations.labelstudio import labelling_config
+    from annotations.labelstudio.shapes import labelling_config
     from annotations.schema import Schema
 
     loaded = Schema.load(path)
@@ -196,6 +180,9 @@ def pretrain(config: ConfigPath, overrides: Overrides = None) -> None:
     from training.pretrain import pretrain as start
 
     typer.echo(f"Encoder: {start(settings, typer.echo)}")
+
+
+app.command()(reported(serve))
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ def run(
     """Cross-validate, write `crossval.md` and `crossval.json` into the output folder (and to `save`), return the text."""
     schema = config.tagger.label_schema
     gold, imported = annotated_documents(config.data.train, schema)
-    if imported.repairs or imported.skipped:
+    if imported.repairs or imported.left_out:
         say(str(imported))
     results, origin = crossval(config, settings, gold, say)
     found = scores(results, gold, schema)

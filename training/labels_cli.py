@@ -2,39 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
-from annotations.errors import DocumentError
-from training.shell import progress, reported
+from training.agree_cli import agree
+from training.convert_cli import convert
+from training.lint_cli import lint
+from training.queue_cli import queue
+from training.round_cli import adjudicate, doctor, pull, push
+from training.serve_cli import restore
+from training.shell import reported
 
-labels = typer.Typer(help="Annotations: how far annotators agree.", no_args_is_help=True)
-
-
-@labels.command()
-@reported
-def agree(
-    export: Annotated[Path, typer.Argument(help="Label Studio JSON export with several annotators")],
-    schema: Annotated[Path, typer.Option(help="schema file")] = Path("configs/schema.yaml"),
-    users: Annotated[str | None, typer.Option(help="two user ids, such as 2,3; by default the only two")] = None,
-) -> None:
-    """Span F1 and Cohen's kappa between two annotators, and every disagreement in context."""
-    from annotations.agreement import agreement
-    from annotations.exports import annotators, from_tasks, read_export
-    from annotations.schema import Schema
-
-    tasks, loaded = read_export(export), Schema.load(schema)
-    known = annotators(tasks)
-    pair = [user for user in known if str(user) in users.split(",")] if users else known
-    if len(pair) != 2:
-        raise DocumentError(export, f"has the annotators {known}; name two of them with --users=A,B")
-    first, second = (from_tasks(tasks, loaded, user=user)[0] for user in pair)
-    both = {document.id for document in first} & {document.id for document in second}
-    for document in [*first, *second]:
-        if document.id not in both:
-            progress(f"{document.id} is annotated by one of them only and left out")
-    typer.echo(f"users {pair[0]} (first) and {pair[1]} (second)\n")
-    first, second = ([document for document in side if document.id in both] for side in (first, second))
-    typer.echo(agreement(first, second, loaded))
+labels = typer.Typer(
+    help="Annotations: the round through Label Studio, and what can be done with them.", no_args_is_help=True
+)
+for _command in (push, pull, agree, adjudicate, doctor, convert, lint, queue, restore):
+    labels.command()(reported(_command))

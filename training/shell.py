@@ -13,7 +13,15 @@ import typer
 
 from annotations.errors import StandpointError
 
-EXTRA = {"datasets": "training", "accelerate": "training", "seqeval": "training", "sklearn": "training"}
+EXTRA = {
+    "datasets": "training",
+    "accelerate": "training",
+    "seqeval": "training",
+    "sklearn": "training",
+    "spacy": "spacy",
+    "fastapi": "serve",
+    "uvicorn": "serve",
+}
 
 
 def reported(command: Callable[..., None]) -> Callable[..., None]:

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from annotations.document import Document
 from annotations.errors import DocumentError
-from annotations.labelstudio import Json, to_results, to_task
+from annotations.labelstudio.server import Server
+from annotations.labelstudio.shapes import Json, to_results, to_task
 from annotations.schema import Schema
-from annotations.server import Server
 
 
 def load_round(

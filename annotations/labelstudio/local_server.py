@@ -1,6 +1,6 @@
 """Runs a Label Studio server of our own on this machine, with its users and their tokens, and stops it again.
 
-It knows the server's command line and its login pages. What is done through the API is `annotations.server`'s business.
+It knows the server's command line and its login pages. What is done through the API is `server`'s business.
 """
 
 from __future__ import annotations

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from string import Template
 
-from annotations.colors import Rgb, mix, readable, rgb
 from annotations.document import Document, Label
-from annotations.markup import Break, Close, Open, heading, scored, summaries, tag, visible, walk
+from annotations.pages.colors import Rgb, mix, readable, rgb
+from annotations.pages.markup import Break, Close, Open, heading, scored, summaries, tag, visible, walk
 from annotations.schema import Kind, Layer, Schema
 
 # Page background and text, as page.html has them.
@@ -35,9 +35,9 @@ def html_page(documents: Iterable[Document], schema: Schema, title: str) -> Iter
     Raises:
         SchemaError: while iterating, at a document with layers or labels that the schema does not declare.
     """
-    template = files("annotations").joinpath("page.html").read_text("utf-8")
+    template = files("annotations.pages").joinpath("page.html").read_text("utf-8")
     head, tail = template.split("$documents")
-    yield Template(head).substitute(title=_safe(title), style=_style(schema), legend="".join(_legend(schema)))
+    yield Template(head).substitute(title=safe(title), style=style(schema), legend="".join(legend(schema)))
     number = 0
     for number, document in enumerate(documents, 1):
         schema.check(document)
@@ -49,17 +49,17 @@ def html_page(documents: Iterable[Document], schema: Schema, title: str) -> Iter
 
 def _article(document: Document, schema: Schema, number: int) -> Iterator[str]:
     yield f'<article aria-labelledby="d{number}">\n<header>\n'
-    yield f'<h2 id="d{number}" dir="auto">{_safe(heading(document))}</h2>\n'
+    yield f'<h2 id="d{number}" dir="auto">{safe(heading(document))}</h2>\n'
     if heading(document) != document.id:
-        yield f'<p class="id">{_safe(document.id)}</p>\n'
+        yield f'<p class="id">{safe(document.id)}</p>\n'
     yield "<dl>\n"
     if document.target is not None:
-        yield f'<div class="claim"><dt>target</dt><dd dir="auto">{_safe(document.target)}</dd></div>\n'
+        yield f'<div class="claim"><dt>target</dt><dd dir="auto">{safe(document.target)}</dd></div>\n'
     for index, (name, layer) in enumerate(schema.layers.items()):
         if layer.kind is Kind.DOCUMENT:
             yield _verdict(name, document.labels.get(name), f"l{index}", layer)
     for name, summary in summaries(document, schema):
-        counts = ", ".join(f"<span>{_safe(count)}</span>" for count in summary)
+        counts = ", ".join(f"<span>{safe(count)}</span>" for count in summary)
         yield f'<div class="counts"><dt>{name}</dt><dd>{counts}</dd></div>\n'
     yield '</dl>\n</header>\n<div class="text" lang=""><p dir="auto">'
     yield from _text(document, schema)
@@ -70,7 +70,7 @@ def _verdict(name: str, label: object, prefix: str, layer: Layer) -> str:
     shown = "not annotated"
     if isinstance(label, Label):
         number = layer.names.index(label.label)
-        shown = f'<span class="verdict {prefix}-{number}">{_safe(scored(label))}</span>'
+        shown = f'<span class="verdict {prefix}-{number}">{safe(scored(label))}</span>'
     return f"<div><dt>{name}</dt><dd>{shown}</dd></div>\n"
 
 
@@ -79,26 +79,28 @@ def _text(document: Document, schema: Schema) -> Iterator[str]:
     for event in walk(document, schema):
         match event:
             case str(text):
-                yield _SPECIAL.sub(_content, text)
+                yield exact(text)
             case Break():
                 yield '</p><p dir="auto">'
             case Open():
-                yield _opening(event, schema, names[event.layer])
+                yield opening(event, schema, names[event.layer])
             case Close():
-                yield _closing(event, schema)
+                yield closing(event, schema)
 
 
-def _opening(event: Open, schema: Schema, index: int) -> str:
+def opening(event: Open, schema: Schema, index: int) -> str:
+    """A mark's start tag; `index` is the layer's place in the schema. A sentence's label stands before it."""
     layer = schema.layers[event.layer]
     classes = f"l{index}-{layer.names.index(event.span.label)}" + (" first" if event.first else "")
-    title = _safe(f"{event.layer}: {scored(event.span)}")
+    title = safe(f"{event.layer}: {scored(event.span)}")
     if layer.kind is Kind.SPANS:
         return f'<mark class="{classes}" title="{title}">'
     before = _tag(tag(schema, event.layer, event.span.label)) if event.first else ""
     return f'<span class="sentence {classes}" title="{title}">{before}'
 
 
-def _closing(event: Close, schema: Schema) -> str:
+def closing(event: Close, schema: Schema) -> str:
+    """A mark's end tag. A span's label stands behind it."""
     if schema.layers[event.layer].kind is not Kind.SPANS:
         return "</span>"
     return (_tag(tag(schema, event.layer, event.span.label)) if event.last else "") + "</mark>"
@@ -106,16 +108,17 @@ def _closing(event: Close, schema: Schema) -> str:
 
 def _tag(label: str) -> str:
     # The spaces keep label and text apart for screen readers; they do not break, so a tag stays with its text.
-    return f'<span class="tag" dir="auto">\u00a0{_safe(label)}\u00a0</span>'
+    return f'<span class="tag" dir="auto">\u00a0{safe(label)}\u00a0</span>'
 
 
-def _legend(schema: Schema) -> Iterator[str]:
+def legend(schema: Schema) -> Iterator[str]:
+    """Every layer's labels in their colours, each with a box that hides it, and what they mean."""
     for index, (name, layer) in enumerate(schema.layers.items()):
         yield f"<fieldset>\n<legend>{name}</legend>\n<ul>\n"
         for number, label in enumerate(layer.labels):
             key = f"l{index}-{number}"
             box = "" if layer.kind is Kind.DOCUMENT else f'<input type="checkbox" id="{key}" checked>'
-            yield f'<li><label class="key {key}">{box}{_safe(label)}</label></li>\n'
+            yield f'<li><label class="key {key}">{box}{safe(label)}</label></li>\n'
         yield "</ul>\n"
         yield from _meanings(layer)
         yield "</fieldset>\n"
@@ -125,16 +128,16 @@ def _meanings(layer: Layer) -> Iterator[str]:
     yield f"<details><summary>What these mean</summary>\n<p>{_prose(layer.description)}</p>\n<dl>\n"
     for label, spec in layer.labels.items():
         excludes = f"<br>Not: {_prose(spec.excludes)}" if spec.excludes else ""
-        yield f"<dt>{_safe(label)}</dt><dd>{_prose(spec.marks)}{excludes}</dd>\n"
+        yield f"<dt>{safe(label)}</dt><dd>{_prose(spec.marks)}{excludes}</dd>\n"
     yield "</dl></details>\n"
 
 
 def _prose(text: str) -> str:
     """Guideline text, in which backticks quote examples."""
-    return re.sub(r"`([^`]+)`", r"<i>\1</i>", _safe(text))
+    return re.sub(r"`([^`]+)`", r"<i>\1</i>", safe(text))
 
 
-def _style(schema: Schema) -> str:
+def style(schema: Schema) -> str:
     """The schema's colours, made readable on light and dark ground, and the rules by which the legend hides labels."""
     labels = [
         (f"l{index}-{number}", rgb(spec.color))
@@ -158,7 +161,12 @@ def _colors(key: str, color: Rgb, paper: Rgb) -> str:
     return f".{key}{{--tint:{tint.hex};--wash:{wash.hex};--edge:{edge.hex};--name:{name.hex}}}\n"
 
 
-def _safe(text: str) -> str:
+def exact(text: str) -> str:
+    """Text for elements whose text has to come out exactly."""
+    return _SPECIAL.sub(_content, text)
+
+
+def safe(text: str) -> str:
     """Text for attributes, and for elements whose text need not come out exactly."""
     return _SPECIAL.sub(lambda match: _ESCAPES.get(match[0]) or visible(match[0]), text)
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from annotations.colors import ink, rgb
 from annotations.document import Document, Label
-from annotations.markup import Break, Close, Open, heading, scored, summaries, tag, visible, walk
+from annotations.pages.colors import ink, rgb
+from annotations.pages.markup import Break, Close, Open, heading, scored, summaries, tag, visible, walk
 from annotations.schema import Kind, Schema
 
 RESET = "\x1b[0m"

@@ -1,0 +1,1 @@
+"""Everything about Label Studio: shapes, exports, policies, and the rounds on a server."""

@@ -1,0 +1,1 @@
+"""Documents for people to look at: pages and terminals."""
