@@ -189,7 +189,7 @@ def pair_documents(
 ) -> list[tuple[Document, Document]]:
     """Documents of the same id, in the first side's order. Raises like `compare`, naming the `sides`."""
     problems: list[str] = []
-    one, other = (_by_id(given, side, schema, problems) for given, side in zip((first, second), sides, strict=True))
+    one, other = (by_id(given, side, schema, problems) for given, side in zip((first, second), sides, strict=True))
     for here, there, side in ((one, other, sides[0]), (other, one, sides[1])):
         alone = [identity for identity in here if identity not in there]
         problems += [f"document {i!r} is only on the {side} side; give both sides the same documents" for i in alone]
@@ -200,7 +200,8 @@ def pair_documents(
     return pairs
 
 
-def _by_id(documents: Iterable[Document], side: str, schema: Schema, problems: list[str]) -> dict[str, Document]:
+def by_id(documents: Iterable[Document], side: str, schema: Schema, problems: list[str]) -> dict[str, Document]:
+    """One side's documents; what is wrong with them is added to `problems`."""
     found: dict[str, Document] = {}
     for document in documents:
         if document.id in found:

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from annotations.comparison import Counts, compare
 from annotations.document import Document
+from annotations.resampling import Floats, resampled
 from annotations.schema import Kind, Schema
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -57,9 +55,9 @@ def scores(
     Groups are drawn with replacement (Efron and Tibshirani, 1993); all systems see the same draws.
     """
     groups = sorted({document.fold for document in gold})
-    drawn = np.random.default_rng(0).multinomial(len(groups), [1 / len(groups)] * len(groups), size=resamples)
+    drawn = resampled(len(groups), resamples)
     return [
-        _score(system, layer, rounds, gold, schema, drawn.astype(np.float64))
+        _score(system, layer, rounds, gold, schema, drawn)
         for layer in schema.layers
         for system, rounds in results.items()
         if any(layer in document.labels for predicted in rounds for document in predicted)
