@@ -1,0 +1,1 @@
+"""Rules for annotated files, each with a stable code."""
