@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from annotations.document import Document, Span
+from annotations.document import Document, FrozenDict, Span
 from annotations.errors import DocumentError
 from annotations.storage import write_jsonl
 
@@ -44,13 +44,14 @@ def sentences(path: Path) -> Iterator[list[Token]]:
         raise DocumentError(path, f"is not the zipped ner_dataset.csv ({error})") from error
 
 
-def documents(path: Path) -> Iterator[Document]:
-    """Documents of SENTENCES consecutive sentences, spaces put where print would have them."""
+def documents(path: Path, *, layer: str = "name", size: int = SENTENCES) -> Iterator[Document]:
+    """Documents of `size` consecutive sentences (0 for all), spaces put where print would have them."""
     stream = sentences(path)
     number = 0
-    while group := list(islice(stream, SENTENCES)):
+    while group := list(islice(stream, size or None)):
         text, spans = _join(token for sentence in group for token in sentence)
-        yield Document(id=f"gmb-{number}", text=text, labels={"name": tuple(spans)})
+        source = FrozenDict({"file": path.name, "sentence": number * size + 1})
+        yield Document(id=f"gmb-{number}", text=text, labels={layer: tuple(spans)}, source=source)
         number += 1
 
 
