@@ -16,7 +16,7 @@ from annotations.sentences import Bounds, sentences
 from inference.batches import Batch
 from inference.config import TaggerConfig
 from inference.model import Logits
-from inference.tags import best_tags, to_spans
+from inference.tags import Offsets, best_tags, to_spans
 from inference.windows import Window, texts
 
 Row = npt.NDArray[np.float64]
@@ -37,7 +37,8 @@ def decode(
         elif layer.kind is Kind.SENTENCES:
             predicted = _sentences(name, layer, documents, answers)
         else:
-            predicted = _documents(name, layer, documents, answers)
+            pooled = document_logits(name, len(documents), answers)
+            predicted = ((place, choose(logits, layer)) for place, logits in pooled)
         for place, value in predicted:
             if not layer.targeted or documents[place].target is not None:
                 labels[place][name] = value
@@ -54,35 +55,47 @@ def pool(votes: Tensor, weights: Tensor, owners: Tensor, count: int) -> Tensor:
     return total / mass.clamp(min=1e-9).unsqueeze(-1)
 
 
-def _spans(
-    name: str, layer: Layer, documents: Sequence[Document], windows: Sequence[Window], answers: Sequence[Answer]
-) -> Iterator[tuple[int, Labels]]:
+def token_logits(
+    name: str, windows: Sequence[Window], answers: Sequence[Answer]
+) -> Iterator[tuple[list[int], Tensor, Offsets]]:
+    """For each text: which documents share it, and the logits and offsets of its tokens that show something.
+
+    Every token comes once, from the window where it is not context. Shape: logits (tokens, tags).
+    """
     found: dict[int, Tensor] = {}
     for batch, logits in answers:
         for line, place in enumerate(batch.windows):
             window = windows[place]
             assert logits.tokens is not None
             found[place] = logits.tokens[name][line, window.first : window.first + len(window.offsets)]
-    spans: dict[int, Labels] = dict.fromkeys(range(len(documents)), ())
     for owners, places in texts(windows):
         offsets = [offset for place in places for offset in windows[place].offsets]
-        own = _text_spans(torch.cat([found[place] for place in places]), offsets, layer)
-        spans |= dict.fromkeys(owners, own)
+        shown = [place for place, (start, end) in enumerate(offsets) if start < end]
+        yield owners, torch.cat([found[place] for place in places])[shown].float(), [offsets[place] for place in shown]
+
+
+def _spans(
+    name: str, layer: Layer, documents: Sequence[Document], windows: Sequence[Window], answers: Sequence[Answer]
+) -> Iterator[tuple[int, Labels]]:
+    spans: dict[int, Labels] = dict.fromkeys(range(len(documents)), ())
+    for owners, logits, offsets in token_logits(name, windows, answers):
+        spans |= dict.fromkeys(owners, _text_spans(logits, offsets, layer))
     yield from spans.items()
 
 
-def _text_spans(logits: Tensor, offsets: Sequence[tuple[int, int]], layer: Layer) -> tuple[Span, ...]:
+def _text_spans(logits: Tensor, offsets: Offsets, layer: Layer) -> tuple[Span, ...]:
     """Spans of one whole text: windows are joined before the best path is sought, so none is cut at a window's edge."""
-    shown = [place for place, (start, end) in enumerate(offsets) if start < end]
-    likely = torch.log_softmax(logits[shown].float(), dim=-1).numpy()
+    likely = torch.log_softmax(logits, dim=-1).numpy()
     tags = best_tags(likely)
     scores = np.exp(likely[np.arange(len(tags)), tags])
-    return tuple(to_spans(tags, scores, [offsets[place] for place in shown], layer.names))
+    return tuple(to_spans(tags, scores, offsets, layer.names))
 
 
-def _sentences(
-    name: str, layer: Layer, documents: Sequence[Document], answers: Sequence[Answer]
-) -> Iterator[tuple[int, Labels]]:
+def sentence_logits(name: str, answers: Sequence[Answer]) -> Iterator[tuple[int, int, Row]]:
+    """Document, sentence and logits of every sentence, in order; one cut into pieces has the mean over its tokens.
+
+    Shape: logits (labels,).
+    """
     pieces: dict[tuple[int, int], list[tuple[Row, int]]] = defaultdict(list)
     for batch, logits in answers:
         assert logits.sentences is not None
@@ -90,10 +103,16 @@ def _sentences(
         sizes = (batch.units >= 0).sum(1)[batch.pairs[:, 0]].tolist()
         for key, row, size in zip(batch.rows, rows, sizes, strict=True):
             pieces[key].append((row, size))
-    spans: dict[int, list[Span]] = {place: [] for place in range(len(documents))}
     for (place, sentence), parts in sorted(pieces.items(), key=lambda item: item[0]):
-        logit = np.average([row for row, _ in parts], axis=0, weights=[size for _, size in parts])
-        spans[place].append(_sentence(sentences(documents[place].text)[sentence], logit, layer))
+        yield place, sentence, np.average([row for row, _ in parts], axis=0, weights=[size for _, size in parts])
+
+
+def _sentences(
+    name: str, layer: Layer, documents: Sequence[Document], answers: Sequence[Answer]
+) -> Iterator[tuple[int, Labels]]:
+    spans: dict[int, list[Span]] = {place: [] for place in range(len(documents))}
+    for place, sentence, logits in sentence_logits(name, answers):
+        spans[place].append(_sentence(sentences(documents[place].text)[sentence], logits, layer))
     for place, own in spans.items():
         yield place, tuple(own)
 
@@ -103,17 +122,16 @@ def _sentence(bounds: Bounds, logits: Row, layer: Layer) -> Span:
     return Span(start=bounds.start, end=bounds.end, label=best.label, score=best.score)
 
 
-def _documents(
-    name: str, layer: Layer, documents: Sequence[Document], answers: Sequence[Answer]
-) -> Iterator[tuple[int, Labels]]:
+def document_logits(name: str, count: int, answers: Sequence[Answer]) -> Iterator[tuple[int, Row]]:
+    """Place and pooled logits of each of `count` documents that has a sentence. Shape: logits (labels,)."""
     if not answers:
         return
     votes = torch.cat([logits.votes[name].float() for _, logits in answers if logits.votes is not None])
     weights = torch.cat([logits.weights[name].float() for _, logits in answers if logits.weights is not None])
     owners = torch.tensor([document for batch, _ in answers for document, _ in batch.rows], dtype=torch.int64)
-    pooled = pool(votes, weights, owners, len(documents)).numpy().astype(np.float64)
+    pooled = pool(votes, weights, owners, count).numpy().astype(np.float64)
     for place in sorted(set(owners.tolist())):
-        yield place, choose(pooled[place], layer)
+        yield place, pooled[place]
 
 
 def choose(logits: Row, layer: Layer) -> Label:

@@ -13,10 +13,10 @@ from annotations.schema import Schema
 from inference import checkpoint
 from inference.batches import batches
 from inference.config import TaggerConfig
-from inference.decoding import decode
+from inference.decoding import Answer, decode
 from inference.engine import TorchEngine
 from inference.model import StandpointModel
-from inference.windows import encode
+from inference.windows import Window, encode
 
 LOOK_AHEAD = 200_000
 
@@ -59,23 +59,33 @@ class Tagger:
 
     def tag_all(self, documents: Sequence[Document]) -> list[Document]:
         """Label some documents at once; their windows share batches."""
+        return decode(documents, *self.read(documents), self.config)
+
+    def read(self, documents: Sequence[Document]) -> tuple[list[Window], list[Answer]]:
+        """The windows of some documents, and the network's answer to each batch of them: what `decode` takes."""
         windows = encode(documents, self.tokenizer, self.config)
         answers = [(batch, self.engine(batch)) for batch in batches(windows, self.config, self.tokenizer.pad_token_id)]
-        return decode(documents, windows, answers, self.config)
+        return windows, answers
 
     def _stream(self, source: Iterable[str | Document], target: str | None) -> Iterator[Document]:
-        waiting: list[Document] = []
-        size = 0
-        for number, item in enumerate(source):
-            document = _document(item, number, target)
-            shared = bool(waiting) and waiting[-1].text == document.text
-            # A document costs something even when it is empty or shares its text with the one before.
-            size += 100 + (0 if shared else len(document.text))
-            waiting.append(document)
-            if size >= LOOK_AHEAD:
-                yield from self.tag_all(waiting)
-                waiting, size = [], 0
-        yield from self.tag_all(waiting)
+        for some in portions(_document(item, number, target) for number, item in enumerate(source)):
+            yield from self.tag_all(some)
+
+
+def portions(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    """A stream in lists of about LOOK_AHEAD characters, which fill batches and bound memory."""
+    waiting: list[Document] = []
+    size = 0
+    for document in documents:
+        shared = bool(waiting) and waiting[-1].text == document.text
+        # A document costs something even when it is empty or shares its text with the one before.
+        size += 100 + (0 if shared else len(document.text))
+        waiting.append(document)
+        if size >= LOOK_AHEAD:
+            yield waiting
+            waiting, size = [], 0
+    if waiting:
+        yield waiting
 
 
 def _document(item: str | Document, number: int, target: str | None) -> Document:
