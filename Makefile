@@ -4,13 +4,14 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 LABEL_STUDIO := .venv-labelstudio/bin/label-studio
 
-.PHONY: help demo test check crossval chromium clean
+.PHONY: help demo test check crossval label-studio chromium clean
 
 help:
 	@echo "make demo      train on the gold articles, print the report, tag a new text"
 	@echo "make test      lint, types and all tests, against a real Label Studio server"
 	@echo "make check     lint and types alone"
 	@echo "make crossval  leave-one-article-out scores beside the baselines (about 25 minutes)"
+	@echo "make label-studio  install a Label Studio server in an environment of its own"
 	@echo "make chromium  install Chromium for the browser tests (apt-get)"
 
 .venv/demo.stamp: pyproject.toml .ci/constraints.txt
@@ -19,7 +20,7 @@ help:
 	@touch $@
 
 .venv/test.stamp: .venv/demo.stamp
-	$(PIP) install --constraint .ci/constraints.txt --editable '.[training,baselines,labelstudio,dev]'
+	$(PIP) install --constraint .ci/constraints.txt --editable '.[training,baselines,labelstudio,serve,spacy,dev]'
 	@touch $@
 
 # The server pins older versions of what we use, so it lives alone.
@@ -45,6 +46,8 @@ test: check $(LABEL_STUDIO)
 
 crossval: .venv/test.stamp
 	$(BIN)/standpoint crossval configs/train.yaml output=runs/crossval --save benchmarks/results/crossval
+
+label-studio: $(LABEL_STUDIO)
 
 chromium:
 	command -v chromium >/dev/null || { apt-get update -qq && \
