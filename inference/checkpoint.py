@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from annotations.errors import CheckpointError, ConfigError
+from annotations.schema import Schema
 from inference.config import TaggerConfig
 from inference.model import StandpointConfig, StandpointModel
 
@@ -65,6 +66,17 @@ def version(path: str | Path) -> str:
         if (Path(path) / name).is_file():
             digest.update((Path(path) / name).read_bytes())
     return digest.hexdigest()[:16]
+
+
+def label_schema(path: str | Path) -> Schema:
+    """The layers and labels of a tagger, read from its config alone. Raises CheckpointError where there is none."""
+    try:
+        config = json.loads((Path(path) / "config.json").read_text("utf-8"))
+        return Schema.build(config["tagger"]["label_schema"], where=path)
+    except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
+        raise CheckpointError(
+            path, f"has no readable tagger config ({_first_line(error)}); copy or train it again"
+        ) from error
 
 
 def encoder_version(name: str) -> str | None:

@@ -468,6 +468,33 @@ def test_adjudication_settles_disputes_and_leaves_agreements(staff: Staff, tmp_p
     assert len(kept["d001"]) == 3 and sum(item["ground_truth"] for item in kept["d001"]) == 1
 
 
+def test_a_review_counts_for_the_readings_that_it_saw(staff: Staff) -> None:
+    from annotations.labelstudio.adjudication import adjudicate
+
+    documents = [article(number) for number in range(2)]
+    project, tasks = started(staff, "Second thoughts", documents)
+    ana, ben, admin = staff.readers["ana"], staff.readers["ben"], staff.admin
+    made = {}
+    for document in documents:
+        number = tasks[document.id]["id"]
+        made[document.id] = ana.annotate(number, to_results(labelled(document, "Kabul")))
+        ben.annotate(number, to_results(labelled(document, "ISIS-K")))
+    state = adjudicate(admin, project, SCHEMA)
+    assert state.review is not None
+    review = {task.data["doc_id"]: task.id for task in admin.tasks(state.review)}
+    answer = documents[0].with_labels({"entity": labelled(documents[0], "Taliban").labels["entity"]})
+    admin.annotate(review["d000"], to_results(answer))
+    for document in documents:
+        second = labelled(document, "Kabul", stance="denies")
+        ana._sdk.annotations.update(made[document.id], result=to_results(second))
+    state = adjudicate(admin, project, SCHEMA)
+    assert (state.settled, state.waiting) == (0, ["d000", "d001"])
+    assert any("d000: annotations changed after the review was made" in note for note in state.notes)
+    anew = {task.data["doc_id"]: task for task in admin.tasks(state.review)}
+    assert anew["d000"].id == review["d000"]
+    assert anew["d001"].data["layers"] == ["entity", "stance"]
+
+
 def test_doctor_says_what_to_do(staff: Staff) -> None:
     from annotations.labelstudio.doctor import examine
 

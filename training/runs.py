@@ -10,7 +10,7 @@ from pathlib import Path
 
 from annotations.document import Document
 from annotations.errors import ConfigError, DocumentError, did_you_mean
-from annotations.exports import ImportReport
+from annotations.labelstudio.exports import ImportReport
 from annotations.reading import annotated_documents
 from annotations.storage import write_jsonl
 from inference import checkpoint

@@ -5,7 +5,8 @@ It knows which labels are in dispute. Where all annotators agree, their labels p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import hashlib
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from annotations.document import Document, Label, Labels, Span
@@ -34,6 +35,12 @@ class Disputed:
     """Layers in dispute; empty where all agree."""
 
     @property
+    def digest(self) -> str:
+        """What the readings say, as a short hash: a review is of these readings, and of no later ones."""
+        said = sorted((user, document.to_json()) for user, document in self.readings.items())
+        return hashlib.sha256(repr(said).encode()).hexdigest()[:16]
+
+    @property
     def agreed(self) -> dict[str, Labels]:
         """The labels that everybody gives: whole layers, and what is alike in layers in dispute."""
         first, *others = self.readings.values()
@@ -45,6 +52,18 @@ class Disputed:
                 alike = set(labels).intersection(*(other.spans(name) for other in others))
                 found[name] = tuple(span for span in labels if span in alike)
         return found
+
+
+@dataclass(frozen=True)
+class Review:
+    """A task of the review project."""
+
+    task: int
+    digest: str | None
+    """Of the readings that the reviewer was shown."""
+    touched: bool
+    """Whether anybody annotated or skipped it."""
+    answer: Document | None
 
 
 @dataclass
@@ -91,6 +110,7 @@ def adjudicate(
         raise ServerError(f"{server.url}: {len(known)} projects are called {title!r}; delete all but one")
     reviews = _reviews(server, known[0], schema) if known else {}
     contested = [case for case in open_now if case.layers]
+    stale = _stale(server, contested, reviews, state)
     if contested:
         state.review, _ = open_project(server, schema, title=title)
         created = send_tasks(server, state.review, (_review_task(case) for case in contested), say)
@@ -101,8 +121,8 @@ def adjudicate(
             server.mark_ground_truth(min(case.annotations.values()))
             state.agreed += 1
             state.settled += 1
-        elif name in reviews:
-            final, notes = settle(case, reviews[name], schema)
+        elif name not in stale and name in reviews and (answer := reviews[name].answer):
+            final, notes = settle(case, answer, schema)
             server.annotate(case.task["id"], to_results(final), ground_truth=True)
             state.notes += [f"{name}: {note}" for note in notes]
             state.settled += 1
@@ -159,14 +179,46 @@ def _review_task(case: Disputed) -> Json:
         for name, labelled in versions.items()
     }
     task["predictions"] = [to_prediction(first.with_labels(labels), name) for name, labels in shown.items()]
-    task["data"]["review_of"] = case.task["id"]
+    task["data"]["review_of"] = {"task": case.task["id"], "readings": case.digest}
     return task
 
 
-def _reviews(server: Server, review: int, schema: Schema) -> dict[str, Document]:
-    """Document id to the reviewer's answer. Raises DocumentError where a task has several."""
-    documents, _ = from_tasks(server.export(review), schema, policy=Policy())
-    return {document.id: document for document in documents}
+def _reviews(server: Server, project: int, schema: Schema) -> dict[str, Review]:
+    """Document id to its review. Raises DocumentError where a task has several answers."""
+    tasks = list(server.export(project))
+    try:
+        documents, _ = from_tasks(tasks, schema, policy=Policy(empty="leave_out"))
+    except DocumentError as error:
+        raise DocumentError(f"{server.url}projects/{project}", error.problems) from error
+    answers = {document.id: document for document in documents}
+    found: dict[str, Review] = {}
+    for task in tasks:
+        origin = task["data"].get("review_of")
+        digest = origin.get("readings") if isinstance(origin, dict) else None
+        name = str(task["data"].get("doc_id"))
+        found[name] = Review(task["id"], digest, bool(task["annotations"] or task.get("drafts")), answers.get(name))
+    return found
+
+
+def _stale(
+    server: Server, contested: Sequence[Disputed], reviews: dict[str, Review], state: Adjudicated
+) -> Collection[str]:
+    """Documents whose annotators changed their minds after the review was made. Untouched reviews are made anew."""
+    stale: set[str] = set()
+    for case in contested:
+        name = str(case.task["data"]["doc_id"])
+        review = reviews.get(name)
+        if review is None or review.digest == case.digest:
+            continue
+        if review.touched:
+            stale.add(name)
+            state.notes.append(
+                f"{name}: annotations changed after the review was made; delete review task {review.task}, run this again"
+            )
+        else:
+            server.delete_task(review.task)
+            del reviews[name]
+    return stale
 
 
 def settle(case: Disputed, review: Document, schema: Schema) -> tuple[Document, list[str]]:
