@@ -1,0 +1,198 @@
+"""Decides when to train the next version, and runs one job at a time in a process of its own.
+
+It knows changes, jobs and the clock. What a job does is `training.retrain_job`'s business.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from training.changes import Changes
+from training.jobs import FINAL, Job, Json, State, find, jobs, next_name
+from training.serve_config import ServeConfig
+
+COMMAND = (sys.executable, "-m", "training.retrain_job")
+ATTEMPTS = 3
+STOP_SECONDS = 10.0
+
+
+@dataclass
+class Trigger:
+    """When changes start a job: once there are enough of them, and then no more for a while."""
+
+    enough: int | None
+    quiet: float
+    patience: float
+    last: float | None = None
+    """Time of the latest change; None where changes wait for another one, as they do behind a failed job."""
+    full: float | None = None
+    """Time since when there are enough."""
+
+    def change(self, count: int, now: float) -> None:
+        """There was a change, and there are `count` now."""
+        self.last = now
+        if self.enough is not None and count >= self.enough:
+            self.full = now if self.full is None else self.full
+
+    def reset(self) -> None:
+        """Wait for another change."""
+        self.last = self.full = None
+
+    def due(self) -> float | None:
+        """The time at which a job is to start; None where nothing is due before another change."""
+        if self.last is None or self.full is None:
+            return None
+        return min(self.last + self.quiet, self.full + self.patience)
+
+
+class Retraining:
+    """The backend's learner: counts changes, queues jobs, watches over the one that runs. Safe for several threads."""
+
+    def __init__(self, settings: ServeConfig, say: Callable[[str], None], command: Sequence[str] = COMMAND) -> None:
+        self.settings, self.say, self.command = settings, say, command
+        self.folder = settings.store / "jobs"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._changes = Changes(settings.store / "changes.txt")
+        self._trigger = Trigger(settings.retrain_after, settings.quiet_seconds, settings.patience_seconds)
+        self._wake = threading.Condition()
+        self._queued: list[Job] = []
+        self._stopping = False
+        self._process: subprocess.Popen[bytes] | None = None
+        self._thread = threading.Thread(target=self._loop, name="retraining", daemon=True)
+
+    def start(self) -> None:
+        """Take up what an earlier process left, and begin to watch."""
+        self._recover()
+        if len(self._changes):
+            self.say(f"{len(self._changes)} annotations have changed since the model last learned")
+            self._trigger.change(len(self._changes), time.monotonic())
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the running job, if any; it goes on at the next start."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify_all()
+            process = self._process
+        if process is not None and process.stdin is not None:
+            # The job ends when its input does.
+            process.stdin.close()
+        self._thread.join(STOP_SECONDS)
+        if process is not None and process.poll() is None:
+            process.kill()
+            self._thread.join(STOP_SECONDS)
+
+    def changed(self, names: Sequence[str]) -> None:
+        """Note changed annotations; several changes of one count once."""
+        with self._wake:
+            self._changes.add(names)
+            self._trigger.change(len(self._changes), time.monotonic())
+            self._wake.notify_all()
+
+    def request(self) -> str:
+        """Queue a job, unless one is queued already; returns its id."""
+        with self._wake:
+            if not self._queued:
+                self._queue("the server asked for training")
+            return self._queued[-1].id
+
+    def status(self, job: str) -> Json | None:
+        """What is known of a job, None for an unknown one."""
+        found = find(self.folder, job)
+        return found.status if found else None
+
+    def _queue(self, reason: str) -> None:
+        self._queued.append(Job.create(self.folder / next_name(self.folder), self.settings, reason))
+        self._wake.notify_all()
+
+    def _recover(self) -> None:
+        """Settle what finished jobs have learned; queue again those that were cut short."""
+        for job in jobs(self.folder):
+            status = job.status
+            state = State(status["state"])
+            if state in (State.SWAPPED, State.KEPT):
+                self._changes.settle(status["upto"])
+            if state in FINAL:
+                continue
+            if status.get("attempts", 0) >= ATTEMPTS:
+                job.tell(State.FAILED, reason=f"it was interrupted {ATTEMPTS} times; see {job.log}, then train again")
+                self.say(f"{job.id}: {job.status['reason']}")
+                continue
+            if state is not State.QUEUED:
+                job.tell(State.INTERRUPTED)
+                self.say(f"{job.id} was interrupted ({state}); it goes on from its last step")
+            self._queued.append(job)
+
+    def _loop(self) -> None:
+        while job := self._next():
+            self._run(job)
+
+    def _next(self) -> Job | None:
+        """Wait for the next job; None when it is time to stop."""
+        with self._wake:
+            while not self._stopping:
+                if self._queued:
+                    return self._queued.pop(0)
+                due = self._trigger.due()
+                left = None if due is None else due - time.monotonic()
+                if left is not None and left <= 0:
+                    self._queue(f"{len(self._changes)} annotations changed")
+                else:
+                    self._wake.wait(left)
+            return None
+
+    def _run(self, job: Job) -> None:
+        status = job.status
+        with self._wake:
+            # What changes from here on may be missed by the job's pull, so it counts for the next one.
+            upto = status.get("upto", self._changes.last)
+            self._trigger.reset()
+        attempts = status.get("attempts", 0)
+        job.tell(State(status["state"]), upto=upto, attempts=attempts + 1)
+        self.say(f"{job.id} begins ({status['because']}); log: {job.log}")
+        code = self._watch(job)
+        if self._stopping and not job.finished:
+            job.tell(State.INTERRUPTED, attempts=attempts)
+        else:
+            self._conclude(job, code)
+
+    def _watch(self, job: Job) -> int:
+        """Start the job's process and wait for its end. Returns its exit status."""
+        with job.log.open("ab") as log:
+            process = subprocess.Popen(
+                [*self.command, str(job.folder)],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                # Ctrl-C is for the backend, which ends the job in its own way.
+                start_new_session=True,
+            )
+        # Leaving the block closes the input.
+        with process:
+            with self._wake:
+                self._process = process
+                if self._stopping and process.stdin is not None:
+                    process.stdin.close()
+            code = process.wait()
+            with self._wake:
+                self._process = None
+        return code
+
+    def _conclude(self, job: Job, code: int) -> None:
+        if not job.finished:
+            ended = f"signal {-code}" if code < 0 else f"status {code}"
+            job.tell(State.FAILED, reason=f"its process ended with {ended} while {job.state}; see {job.log}")
+        status = job.status
+        with self._wake:
+            if status["state"] != State.FAILED:
+                self._changes.settle(status["upto"])
+                if len(self._changes):
+                    self._trigger.change(len(self._changes), time.monotonic())
+        self.say(f"{job.id} {status['state']}: {status['reason']}")
