@@ -28,7 +28,6 @@ from annotations.document import Document, Span
 from annotations.labelstudio.local_server import LocalServer
 from annotations.labelstudio.policy import Policy
 from annotations.schema import Schema
-from training.run_directory import hardware
 
 WORDS, EVERY = 800, 25
 NAMES = ("Kabul", "Taliban", "Helmand", "Islamabad", "ISIS-K")
@@ -177,6 +176,9 @@ def main() -> None:
     text = "\n".join(lines)
     print(text)
     if arguments.save:
+        # It loads torch, whose memory is no part of a row's.
+        from training.run_directory import hardware
+
         about = f"{time.strftime('%Y-%m-%d')}, {hardware()['processor']}, {os.cpu_count()} cores, "
         about += f"Python {platform.python_version()}, "
         about += f"label-studio-sdk {version('label-studio-sdk')}, Label Studio 1.23.2 on SQLite on the same machine"
