@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -54,19 +55,25 @@ def _repeated(names: Iterable[str]) -> list[str]:
 
 
 def for_targets(files: Iterable[str], targets: Sequence[str]) -> Iterator[Document]:
-    """The documents of all files; one without a target of its own comes once for each target given."""
+    """The documents of all files, in turn against each target, for a project that may see them with other targets later."""
     for file in files:
         for document in bare_documents(file):
             yield from with_targets(document, targets)
 
 
-def with_targets(document: Document, targets: Sequence[str]) -> Iterator[Document]:
-    """A document once for each target given, `id#1`, `id#2`; as it is where it has one of its own, or none is given."""
+def with_targets(document: Document, targets: Sequence[str], *, numbered: bool = False) -> Iterator[Document]:
+    """A document once for each target given; as it is where it has one of its own, or none is given.
+
+    The id then ends in a hash of the target, so that text and target are called the same whatever else is asked for;
+    or, `numbered`, it ends in `#1`, `#2`, and stays as it is for one target.
+    """
     if document.target is not None or not targets:
         yield document
         return
-    for number, target in enumerate(targets, 1):
-        identity = document.id if len(targets) == 1 else f"{document.id}#{number}"
+    for number, target in enumerate(dict.fromkeys(targets), 1):
+        digest = hashlib.sha256(target.encode("utf-8", "surrogatepass")).hexdigest()[:6]
+        name = f"{document.id}#{number if numbered else digest}"
+        identity = document.id if numbered and len(targets) == 1 else name
         yield document.model_copy(update={"id": identity, "target": target})
 
 
@@ -82,7 +89,7 @@ def bare_documents(path: str) -> Iterator[Document]:
     elif path.endswith(".json"):
         yield from map(bare_document, read_export(path))
     else:
-        yield Document(id=path, text=_text(Path(path)))
+        yield Document(id=Path(path).as_posix(), text=_text(Path(path)))
 
 
 def _stdin() -> Iterator[Document]:

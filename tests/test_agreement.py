@@ -359,3 +359,13 @@ def test_command_refuses_with_a_remedy(files: list[Path], tmp_path: Path) -> Non
     assert "not both" in run(EXPORT, files[0])[2]
     files[1].write_text("{", "utf-8")
     assert run(*files, "--schema", tmp_path / "schema.yaml")[0] == 2
+
+
+def test_who_only_ruled_on_others_is_no_annotator() -> None:
+    gold = Path("annotations/gold.json")
+    schema = Schema.load("configs/schema.yaml")
+    found, remarks = read([gold], schema)
+    assert list(found) == ["user 2", "user 3"]
+    assert any(remark.startswith("user 1: made ground truth of the others' annotations") for remark in remarks)
+    assert list(read([gold], schema, ["1", "2"])[0]) == ["user 1", "user 2"]
+    assert list(read([EXPORT], schema)[0]) == ["user 2", "user 3"]

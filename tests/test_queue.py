@@ -160,7 +160,7 @@ def test_a_pool_tells_of_each_bad_article_and_goes_on(tmp_path: Path) -> None:
     problems: list[str] = []
     paths = [str(folder), str(tmp_path / "more.jsonl"), str(tmp_path / "none.txt"), str(tmp_path / "none.jsonl")]
     found = list(pool(paths, ["A claim."], problems.append))
-    assert [document.id for document in found[8:]] == ["good", "last"]
+    assert [document.id for document in found[8:]] == ["good#f3fa61", "last"]
     assert [document.target for document in found[7:]] == ["A claim.", "A claim.", "Own."]
     told = "\n".join(problems)
     for part in (
@@ -168,7 +168,7 @@ def test_a_pool_tells_of_each_bad_article_and_goes_on(tmp_path: Path) -> None:
         "utf16.txt: is not UTF-8",
         "line 2: ",
         "line 3: text",
-        "'good' is used twice",
+        "'good#f3fa61' is used twice",
     ):
         assert part in told
     assert "none.txt: cannot be read" in told

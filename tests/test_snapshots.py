@@ -78,6 +78,8 @@ def test_looks_are_no_difference() -> None:
         ('value="$text"', 'value="$body"', ['no <Text name="text" value="$text"/>']),
         ('<Choices name="document"', '<Labels name="document"', ["no XML"]),
         ("<View>", "", ["no XML"]),
+        ('choice="single"', 'perRegion="true"', ['<Choices perRegion="true"']),
+        ('choice="single"', 'choice="multiple"', ['<Choices choice="multiple"']),
     ],
 )
 def test_what_is_asked_otherwise_is_named(old: str, new: str, told: list[str]) -> None:

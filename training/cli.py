@@ -112,7 +112,7 @@ def tag(
     output: Annotated[Path | None, typer.Option(help="write here instead of standard output")] = None,
 ) -> None:
     """Tag texts: entities, and stance towards the target."""
-    from annotations.reading import for_targets
+    from annotations.reading import bare_documents, with_targets
     from inference.outputs import FORMATS, write_html, write_lines
     from inference.tagger import Tagger
 
@@ -122,7 +122,8 @@ def tag(
         raise typer.BadParameter(f"{form!r} is none of {', '.join(FORMATS)}", param_hint="--format")
     quiet_libraries()
     tagger = Tagger.load(model)
-    tagged = tagger.tag(for_targets(files, target or []))
+    texts = (document for file in files for document in bare_documents(file))
+    tagged = tagger.tag(one for document in texts for one in with_targets(document, target or [], numbered=True))
     if html:
         write_html(html, tagged, tagger.schema)
         typer.echo(f"Page: {html}", err=True)

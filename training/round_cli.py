@@ -98,7 +98,7 @@ class _Files:
 def _layers(names: str | None, schema: Schema) -> list[str] | None:
     if names is None:
         return None
-    chosen = names.split(",")
+    chosen = [name.strip() for name in names.split(",")]
     if unknown := [name for name in chosen if name not in schema.layers]:
         raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(schema.layers)}", param_hint="--layers")
     return chosen
@@ -165,11 +165,18 @@ def adjudicate(
     from annotations.labelstudio.adjudication import adjudicate as step
     from annotations.schema import Schema
 
-    chosen = [int(user) for user in users.split(",")] if users else None
+    chosen = _numbers(users) if users else None
     state = step(server, project, Schema.load(schema), users=chosen, say=progress)
     typer.echo(str(state))
     if state.review is not None and state.waiting:
         typer.echo(f"Review them at {server.url}projects/{state.review}, then run this command again.")
+
+
+def _numbers(users: str) -> list[int]:
+    words = [word.strip() for word in users.split(",")]
+    if not all(word.isdecimal() for word in words):
+        raise typer.BadParameter(f"{users!r} is no list of numbers, such as 2,3", param_hint="--users")
+    return [int(word) for word in words]
 
 
 def doctor(

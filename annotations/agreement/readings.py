@@ -13,6 +13,7 @@ from annotations.comparison import by_id
 from annotations.document import Document
 from annotations.errors import DocumentError
 from annotations.labelstudio.exports import annotators, from_tasks, read_export
+from annotations.labelstudio.policy import user_of
 from annotations.labelstudio.shapes import Json
 from annotations.schema import Schema
 from annotations.storage import read_jsonl
@@ -113,7 +114,12 @@ def from_export(
     found: dict[str, list[Document]] = {}
     problems: list[str] = []
     remarks = list(_orphans(tasks))
-    for name in _chosen(keys, users, where):
+    chosen = _chosen(keys, users, where)
+    if users is None and (judges := [name for name in chosen if _only_rules(tasks, identities[name])]):
+        chosen = [name for name in chosen if name not in judges]
+        reason = "made ground truth of the others' annotations, so not counted as an annotator (--users counts anybody)"
+        remarks += [f"{name}: {reason}" for name in judges]
+    for name in chosen:
         try:
             found[name], report = from_tasks(tasks, schema, user=identities[name])
             remarks += [f"{name}: {repair}" for repair in report.repairs]
@@ -122,6 +128,19 @@ def from_export(
     if problems:
         raise DocumentError(where, problems)
     return found, remarks
+
+
+def _only_rules(tasks: Iterable[Json], user: int) -> bool:
+    """Whether all that a user annotated is ground truth in tasks that two or more others annotated."""
+    ruled = False
+    for task in tasks:
+        done = [item for item in task.get("annotations") or [] if not item.get("was_cancelled")]
+        own = [item for item in done if user_of(item) == user]
+        others = {user_of(item) for item in done} - {user, None}
+        if any(not item.get("ground_truth") for item in own) or (own and len(others) < 2):
+            return False
+        ruled = ruled or bool(own)
+    return ruled
 
 
 def _chosen(keys: Mapping[str, str], users: Sequence[str] | None, where: object) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from annotations.document import Document, Label, Labels, Span
 from annotations.errors import DocumentError, ServerError
-from annotations.labelstudio.exports import from_tasks
+from annotations.labelstudio.exports import document_id, from_tasks
 from annotations.labelstudio.policy import Policy, disputed, user_of
 from annotations.labelstudio.push import open_project, send_tasks
 from annotations.labelstudio.server import Server
@@ -33,6 +33,11 @@ class Disputed:
     """User id to annotation id."""
     layers: list[str]
     """Layers in dispute; empty where all agree."""
+
+    @property
+    def name(self) -> str:
+        """The document's id."""
+        return next(iter(self.readings.values())).id
 
     @property
     def digest(self) -> str:
@@ -99,7 +104,7 @@ def adjudicate(
     version, and what is agreed on, as predictions. What the reviewer submitted there is stored as ground truth here.
 
     Raises:
-        DocumentError: with every annotation that cannot be read; nothing has been sent then.
+        DocumentError: with every annotation that cannot be read and every unknown user; nothing has been sent then.
         ServerError: the server is down, refuses or fails; run it again to go on.
     """
     state = Adjudicated()
@@ -110,30 +115,44 @@ def adjudicate(
         raise ServerError(f"{server.url}: {len(known)} projects are called {title!r}; delete all but one")
     reviews = _reviews(server, known[0], schema) if known else {}
     contested = [case for case in open_now if case.layers]
-    stale = _stale(server, contested, reviews, state)
+    stale = _stale(server, known[0], contested, reviews, state) if known else set()
     if contested:
         state.review, _ = open_project(server, schema, title=title)
         created = send_tasks(server, state.review, (_review_task(case) for case in contested), say)
         say(f"review project {server.url}projects/{state.review}: {created} new tasks")
     for case in open_now:
-        name = str(case.task["data"]["doc_id"])
+        review = reviews.get(case.name)
         if not case.layers:
             server.mark_ground_truth(min(case.annotations.values()))
             state.agreed += 1
             state.settled += 1
-        elif name not in stale and name in reviews and (answer := reviews[name].answer):
-            final, notes = settle(case, answer, schema)
+            if review and review.answer:
+                state.notes.append(
+                    f"{case.name}: the annotators agree by now; the review of task {review.task} is not used"
+                )
+        elif review and review.answer and case.name not in stale and _complete(case, review, state):
+            final, notes = settle(case, review.answer, schema)
             server.annotate(case.task["id"], to_results(final), ground_truth=True)
-            state.notes += [f"{name}: {note}" for note in notes]
+            state.notes += [f"{case.name}: {note}" for note in notes]
             state.settled += 1
         else:
-            state.waiting.append(name)
+            state.waiting.append(case.name)
     return state
+
+
+def _complete(case: Disputed, review: Review, state: Adjudicated) -> bool:
+    """Whether the reviewer answered every layer in dispute; says so where not."""
+    missing = [name for name in case.layers if review.answer is None or name not in review.answer.labels]
+    if missing:
+        state.notes.append(
+            f"{case.name}: review task {review.task} was submitted without {', '.join(missing)}; add it there"
+        )
+    return not missing
 
 
 def review_title(project: int, title: str) -> str:
     """What the review project of a project is called."""
-    return f"Review of {project}: {title}"[:50]
+    return f"Review of {project}: {title}"[:50].strip()
 
 
 def _open(
@@ -141,9 +160,11 @@ def _open(
 ) -> Iterator[Disputed]:
     """Tasks of several annotators without ground truth. Raises DocumentError behind the last, with every problem."""
     problems: list[str] = []
+    seen: set[int] = set()
     for task in server.export(project):
         done = [item for item in task["annotations"] if not item["was_cancelled"]]
-        name = str(task["data"].get("doc_id") or task["id"])
+        seen |= {user for item in done if (user := user_of(item)) is not None}
+        name = document_id(task)
         if any(item["ground_truth"] for item in done):
             state.settled += 1
             continue
@@ -158,6 +179,8 @@ def _open(
             problems += error.problems
             continue
         yield Disputed(task, readings, chosen, disputed(list(readings.values())))
+    known = ", ".join(map(str, sorted(seen))) or "none"
+    problems += [f"user {user} has annotated nothing; annotators: {known}" for user in users or [] if user not in seen]
     if problems:
         raise DocumentError(f"project {project}", problems)
 
@@ -187,37 +210,37 @@ def _reviews(server: Server, project: int, schema: Schema) -> dict[str, Review]:
     """Document id to its review. Raises DocumentError where a task has several answers."""
     tasks = list(server.export(project))
     try:
-        documents, _ = from_tasks(tasks, schema, policy=Policy(empty="leave_out"))
+        documents, _ = from_tasks(tasks, schema, policy=Policy())
     except DocumentError as error:
-        raise DocumentError(f"{server.url}projects/{project}", error.problems) from error
+        told = ["of several answers to one review task, delete all but one", *error.problems]
+        raise DocumentError(f"{server.url}projects/{project}", told) from error
     answers = {document.id: document for document in documents}
     found: dict[str, Review] = {}
     for task in tasks:
         origin = task["data"].get("review_of")
         digest = origin.get("readings") if isinstance(origin, dict) else None
-        name = str(task["data"].get("doc_id"))
+        name = document_id(task)
         found[name] = Review(task["id"], digest, bool(task["annotations"] or task.get("drafts")), answers.get(name))
     return found
 
 
 def _stale(
-    server: Server, contested: Sequence[Disputed], reviews: dict[str, Review], state: Adjudicated
+    server: Server, project: int, contested: Sequence[Disputed], reviews: dict[str, Review], state: Adjudicated
 ) -> Collection[str]:
     """Documents whose annotators changed their minds after the review was made. Untouched reviews are made anew."""
     stale: set[str] = set()
     for case in contested:
-        name = str(case.task["data"]["doc_id"])
-        review = reviews.get(name)
+        review = reviews.get(case.name)
         if review is None or review.digest == case.digest:
             continue
-        if review.touched:
-            stale.add(name)
-            state.notes.append(
-                f"{name}: annotations changed after the review was made; delete review task {review.task}, run this again"
-            )
-        else:
-            server.delete_task(review.task)
-            del reviews[name]
+        if not review.touched and server.delete_untouched(project, review.task):
+            del reviews[case.name]
+            continue
+        stale.add(case.name)
+        state.notes.append(
+            f"{case.name}: annotations changed after the review was made; "
+            f"delete review task {review.task}, run this again"
+        )
     return stale
 
 
@@ -238,8 +261,6 @@ def settle(case: Disputed, review: Document, schema: Schema) -> tuple[Document, 
             notes += [f"{name}: {note}" for note in own]
         else:
             final[name] = _sentences(review, name, agreed)
-    missing = [name for name in case.layers if name not in review.labels]
-    notes += [f"the review has no {name}; what is agreed on there stays" for name in missing]
     return first.with_labels(final), notes
 
 

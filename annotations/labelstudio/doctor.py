@@ -82,7 +82,10 @@ def _clock(answer: httpx.Response) -> Finding:
     stamp = answer.headers.get("date")
     if not stamp:
         return Finding("clock", True, "the server tells no time")
-    ahead = time.time() - email.utils.parsedate_to_datetime(stamp).timestamp()
+    try:
+        ahead = time.time() - email.utils.parsedate_to_datetime(stamp).timestamp()
+    except ValueError:
+        return Finding("clock", True, f"the server tells no time that can be read ({stamp})")
     told = f"this machine and the server differ by {abs(ahead):.0f} s"
     return Finding("clock", abs(ahead) < CLOCK_SECONDS, told, "set both clocks (NTP): tokens are valid by the clock")
 
@@ -97,10 +100,12 @@ def _token_kind(token: str) -> Finding:
     if claims is None:
         return Finding("token", True, "a legacy token; works only where the organisation allows legacy tokens")
     until = claims.get("exp")
-    if not isinstance(until, int | float):
+    try:
+        day = datetime.datetime.fromtimestamp(until, datetime.UTC).date()  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError, OSError):
         return Finding("token", True, "a personal access token that does not expire")
-    day = datetime.datetime.fromtimestamp(until, datetime.UTC).date()
-    return Finding("token", until > time.time(), f"a personal access token, valid until {day}", "make a new one")
+    passed = float(until) > time.time()  # type: ignore[arg-type]
+    return Finding("token", passed, f"a personal access token, valid until {day}", "make a new one")
 
 
 def _claims(token: str) -> dict[str, Any] | None:
@@ -147,7 +152,14 @@ def _project(server: Server, project: int, schema: Schema) -> Iterator[Finding]:
 
 
 def _connections(server: Server, project: int) -> Iterator[Finding]:
-    for backend in server.backends(project):
+    try:
+        backends = server.backends(project)
+    except ServerError as error:
+        yield Finding(
+            "model backend", False, str(error), "ask an administrator to let this user see the project's settings"
+        )
+        return
+    for backend in backends:
         passed = backend["state"] == "CO"
         told = f"{backend['url']} is {'connected' if passed else 'not connected'}"
         reason = f" ({backend['error']})" if backend["error"] and not passed else ""

@@ -74,7 +74,7 @@ def read_export(path: str | Path) -> list[Json]:
         tasks = json.loads(path.read_text("utf-8-sig"))
     except OSError as error:
         raise DocumentError(path, f"cannot be read ({error.strerror}); check the path") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DocumentError(path, f"is not JSON: {error}") from error
     return checked_tasks(tasks, path)
 
@@ -96,10 +96,20 @@ def _task_problem(task: Json) -> str | None:
         return "`data.target` and `data.group` must be texts"
     if not _lists(str, data.get("layers")) or not isinstance(data.get("source") or {}, dict):
         return "`data.layers` must be a list of names and `data.source` a mapping"
+    if not _encodable(data):
+        return "`data` holds half of a surrogate pair, which is no character; mend the text"
     annotations = task.get("annotations")
     if not _lists(dict, annotations) or not all(_lists(dict, item.get("result")) for item in annotations or []):
         return "`annotations` and each one's `result` must be lists of objects; export as JSON"
     return None
+
+
+def _encodable(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except (UnicodeEncodeError, RecursionError):
+        return False
+    return True
 
 
 def _lists(kind: type, value: Any) -> bool:
@@ -111,6 +121,11 @@ def _name(task: Json) -> str:
     return str((data.get("doc_id") if isinstance(data, dict) else None) or task.get("id") or "without id")
 
 
+def document_id(task: Json) -> str:
+    """What a task's document is called: its `doc_id`, or `task-17` where it has none."""
+    return str(task["data"].get("doc_id") or f"task-{task.get('id', 0)}")
+
+
 def bare_document(task: Json) -> Document:
     """The task's text and target as a document without labels.
 
@@ -119,10 +134,9 @@ def bare_document(task: Json) -> Document:
     """
     data = task["data"]
     source = {**(data.get("source") or {}), **({"task": task["id"]} if "id" in task else {})}
-    identity = str(data.get("doc_id") or f"task-{task.get('id', 0)}")
     try:
         return Document(
-            id=identity,
+            id=document_id(task),
             text=data["text"],
             target=data.get("target"),
             group=data.get("group"),

@@ -28,7 +28,7 @@ class Choice(StrEnum):
     ADJUDICATED = "adjudicated"
     """The ground truth, or what two or more annotators say alike; tasks in dispute are left out."""
     MAJORITY = "majority"
-    """Each label that more than half of the annotators gave."""
+    """The ground truth, or each label that more than half of the annotators gave."""
 
 
 class Policy(Config):
@@ -54,7 +54,7 @@ def user_of(annotation: Json) -> int | None:
     """The id of the user who made it; None where the server has forgotten the user."""
     by = annotation.get("completed_by")
     found = by.get("id") if isinstance(by, dict) else by
-    return found if isinstance(found, int) else None
+    return found if isinstance(found, int) and not isinstance(found, bool) else None
 
 
 def choose(task: Json, policy: Policy) -> list[Json] | str:
@@ -75,7 +75,7 @@ def choose(task: Json, policy: Policy) -> list[Json] | str:
     truth = [item for item in full if item.get("ground_truth")]
     if policy.choose is not Choice.USER and len(truth) > 1:
         raise _refused("has several ground truths; leave one")
-    if policy.choose in (Choice.ONLY, Choice.GROUND_TRUTH, Choice.ADJUDICATED) and truth:
+    if policy.choose is not Choice.USER and truth:
         return truth
     return _without_truth(full, policy)
 
@@ -84,6 +84,10 @@ def _without_truth(full: list[Json], policy: Policy) -> list[Json] | str:
     if policy.choose is Choice.GROUND_TRUTH:
         return "no ground truth"
     if policy.choose in (Choice.ONLY, Choice.USER):
+        own = [item for item in full if not item.get("ground_truth")]
+        if len(own) == 1:
+            # A user who also adjudicates has a reading and a ruling; the reading is what the user said first.
+            return own
         if len(full) > 1:
             whose = "" if policy.user is None else f" of user {policy.user}"
             remedy = "delete all but one" if whose else "adjudicate, or choose a user or the majority"

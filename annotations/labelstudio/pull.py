@@ -6,11 +6,7 @@ It knows projects and folders. Which annotation counts is `annotations.labelstud
 from __future__ import annotations
 
 import datetime
-import json
-import os
-import shutil
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +15,12 @@ from annotations.errors import DocumentError
 from annotations.labelstudio.exports import ImportReport, annotated
 from annotations.labelstudio.policy import Policy
 from annotations.labelstudio.server import Server
-from annotations.labelstudio.shapes import Json, interface_differences
+from annotations.labelstudio.shapes import interface_differences
 from annotations.labelstudio.snapshots import merged, read_tasks, version_of, write_tasks
+from annotations.labelstudio.versions import DOCUMENTS, MANIFEST, TASKS, Versions, write_json
 from annotations.schema import Schema
-from annotations.storage import fingerprint, read_jsonl, replacing, write_jsonl
+from annotations.storage import fingerprint, read_jsonl, write_jsonl
 
-TASKS, DOCUMENTS, MANIFEST, STATE, LATEST = "tasks.json", "documents.jsonl", "pull.json", "state.json", "latest"
 # A filter that names more tasks costs the server more than exporting them all.
 MOST_CHANGED = 500
 
@@ -72,69 +68,50 @@ def pull(
     differences = interface_differences(about["label_config"], schema)
     # A server may move to another address; a project keeps its number and its date.
     identity = [project, about["created"]]
-    known = _known(folder, identity)
-    listed = {task.id: task.updated for task in server.tasks(project, data=False)}
-    changed = [number for number, updated in listed.items() if known.get(number) != updated]
-    gone = set(known) - set(listed)
-    say(f"project {project}: {len(listed)} tasks, {len(changed)} new or changed, {len(gone)} gone since the last pull")
-    part = folder / f".part-{os.getpid()}"
-    try:
-        part.mkdir(parents=True, exist_ok=True)
-        _fetch(server, project, folder, part, set(listed), changed, fresh=not known)
-        report, documents = _convert(part, schema, policy, project, differences)
-        version = version_of(read_tasks(part / TASKS), policy.model_dump_json(), schema.model_dump_json())
+    versions = Versions(folder)
+    with versions.locked():
+        known = versions.known(identity)
+        listed = {task.id: task.updated for task in server.tasks(project, data=False)}
+        changed = [number for number, updated in listed.items() if known.get(number) != updated]
+        gone = len(set(known) - set(listed))
+        say(f"project {project}: {len(listed)} tasks, {len(changed)} new or changed, {gone} gone since the last pull")
+        _fetch(server, project, versions, set(listed), changed, fresh=not known)
+        report, documents = _convert(versions.part, schema, policy, project, differences)
+        tasks = read_tasks(versions.part / TASKS)
+        version = version_of(tasks, policy.model_dump_json(), schema.model_dump_json())
         manifest = {
             "version": version,
             "server": server.url,
             "project": project,
             "policy": policy.model_dump(mode="json"),
             "documents": documents,
-            "previous": _current(folder),
+            "previous": versions.current(),
             "pulled": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "interface_differences": differences,
             "report": report.to_dict(),
         }
-        _write_json(part / MANIFEST, manifest)
-        _publish(folder, part, version)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    _write_json(folder / STATE, {"project": identity, "tasks": {str(k): v for k, v in listed.items()}})
+        write_json(versions.part / MANIFEST, manifest)
+        place = versions.publish(version)
+        versions.remember(identity, listed)
     for text in differences:
         say(f"the project's interface differs from the schema: {text}")
-    return Pulled(version, folder / version, report.documents, len(changed) + len(gone), report)
-
-
-def _known(folder: Path, identity: list[object]) -> dict[int, str]:
-    """What the last pull into this folder saw of each task. Raises DocumentError where it was of another project."""
-    for stale in folder.glob(".part-*"):
-        shutil.rmtree(stale, ignore_errors=True)
-    path = folder / STATE
-    if not path.exists() or not (folder / LATEST / TASKS).exists():
-        if folder.exists() and any(folder.iterdir()) and not any(folder.glob(f"*/{MANIFEST}")):
-            raise DocumentError(folder, "is a folder of something else; choose another one with --output")
-        return {}
-    state = json.loads(path.read_text("utf-8"))
-    if state["project"] != identity:
-        project, created = state["project"]
-        raise DocumentError(
-            folder, f"holds project {project}, made {created}, of another server; choose another folder with --output"
-        )
-    return {int(number): updated for number, updated in state["tasks"].items()}
+    return Pulled(version, place, report.documents, len(changed) + gone, report)
 
 
 def _fetch(
-    server: Server, project: int, folder: Path, part: Path, listed: set[int], changed: list[int], *, fresh: bool
+    server: Server, project: int, versions: Versions, listed: set[int], changed: list[int], *, fresh: bool
 ) -> None:
+    """Write the project's tasks into the part: those that changed from the server, the others from the last version."""
+    old, new = versions.latest / TASKS, versions.part / "fetched.json"
     if fresh or len(changed) > MOST_CHANGED:
-        tasks: Iterator[Json] = iter(())
-        write_tasks(part / "fetched.json", server.export(project))
-        empty = part / "none.json"
-        write_tasks(empty, tasks)
-        write_tasks(part / TASKS, merged(empty, part / "fetched.json", listed))
+        old = versions.part / "none.json"
+        write_tasks(old, ())
+        write_tasks(new, server.export(project))
     else:
-        fetched = server.export(project, changed) if changed else iter(())
-        write_tasks(part / "fetched.json", fetched)
-        write_tasks(part / TASKS, merged(folder / LATEST / TASKS, part / "fetched.json", listed))
+        write_tasks(new, server.export(project, changed) if changed else ())
+    write_tasks(versions.part / TASKS, merged(old, new, listed))
+    for path in {new, versions.part / "none.json"}:
+        path.unlink(missing_ok=True)
 
 
 def _convert(
@@ -149,26 +126,3 @@ def _convert(
         raise DocumentError(f"project {project}", [*told, *error.problems]) from error
     documents: Iterator[Document] = read_jsonl(part / DOCUMENTS)
     return report, fingerprint(documents)
-
-
-def _current(folder: Path) -> str | None:
-    with suppress(OSError):
-        return (folder / LATEST).readlink().name
-    return None
-
-
-def _publish(folder: Path, part: Path, version: str) -> None:
-    """Give the finished part its name, and point `latest` to it in one step."""
-    for name in ("fetched.json", "none.json"):
-        (part / name).unlink(missing_ok=True)
-    if not (folder / version).exists():
-        part.rename(folder / version)
-    link = folder / f".{LATEST}-{os.getpid()}"
-    link.unlink(missing_ok=True)
-    link.symlink_to(version)
-    link.replace(folder / LATEST)
-
-
-def _write_json(path: Path, value: Json) -> None:
-    with replacing(path) as out:
-        out.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")

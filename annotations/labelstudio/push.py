@@ -12,6 +12,7 @@ from itertools import islice
 
 from annotations.document import Document, Labels
 from annotations.errors import DocumentError, SchemaError, ServerError
+from annotations.labelstudio.exports import document_id
 from annotations.labelstudio.server import Listed, Server
 from annotations.labelstudio.shapes import Json, interface_differences, to_prediction, to_task
 from annotations.schema import Kind, Schema
@@ -63,9 +64,11 @@ def open_project(
         ServerError: no such project, several of that title, or the server refuses.
     """
     if project is None:
+        # The server cuts off white space, so a title with any would never be found again.
+        title = str(title).strip()
         named = [number for number, name in server.projects().items() if name == title]
         if not named:
-            return server.create_project(str(title), schema), []
+            return server.create_project(title, schema), []
         if len(named) > 1:
             raise ServerError(
                 f"{server.url}: {len(named)} projects are called {title!r}; choose one: --project {named[0]}"
@@ -108,6 +111,7 @@ def push(
     done = Pushed(project)
     plan = _Plan(server, project, schema, layers, done)
     plan.check(read())
+    plan.remove_doubles()
     version = suggestions.version if suggestions else FROM_FILE
     predicted = {task.id for task in server.tasks(project, data=False, predicted_by=version)}
     total = len(plan.asked)
@@ -125,7 +129,7 @@ def push(
 
 def send_tasks(server: Server, project: int, tasks: Iterable[Json], say: Say = lambda text: None) -> int:
     """Import ready-made tasks whose `doc_id` the project does not hold yet, in batches. Returns how many."""
-    held = {str(task.data.get("doc_id")) for task in server.tasks(project)}
+    held = {document_id({"id": task.id, "data": task.data}) for task in server.tasks(project)}
     new = (task for task in tasks if str(task["data"]["doc_id"]) not in held)
     sent = 0
     while batch := list(islice(new, BATCH)):
@@ -141,33 +145,36 @@ class _Plan:
     def __init__(
         self, server: Server, project: int, schema: Schema, layers: Collection[str] | None, done: Pushed
     ) -> None:
-        self.schema, self.done = schema, done
+        self.server, self.project, self.schema, self.done = server, project, schema, done
         self.layers = [name for name in schema.layers if layers is None or name in layers]
         self.asked: dict[str, list[str]] = {}
         self.tasks: dict[str, int] = {}
         self.task_layers: dict[str, list[str]] = {}
         self._content: dict[str, str] = {}
         self._spans_asked: dict[str, str] = {}
-        self._read_project(server, project)
+        self._several: dict[str, list[Listed]] = {}
+        self._read_project()
 
-    def _read_project(self, server: Server, project: int) -> None:
-        found: dict[str, list[Listed]] = {}
-        for task in server.tasks(project):
-            if isinstance(name := task.data.get("doc_id"), str):
-                content = _digest(task.data.get("text"), task.data.get("target"))
-                self.task_layers[name] = task.data.get("layers") or list(self.schema.layers)
-                found.setdefault(name, []).append(Listed(task.id, task.updated, {"content": content}, task.annotations))
-                if set(task.data.get("layers") or []) & set(self.schema.of_kind(Kind.SPANS)):
-                    self._spans_asked.setdefault(_digest(task.data.get("text")), name)
-        problems = [text for name, tasks in found.items() if (text := _unclear(name, tasks))]
-        if problems:
-            raise DocumentError(f"{server.url}projects/{project}", problems)
-        for name, tasks in found.items():
+    def _read_project(self) -> None:
+        spans = set(self.schema.of_kind(Kind.SPANS))
+        for task in self.server.tasks(self.project):
+            name = document_id({"id": task.id, "data": task.data})
+            layers = task.data.get("layers")
+            # Of a task's data only a hash is kept.
+            known = {"content": _digest(task.data.get("text"), task.data.get("target")), "layers": layers}
+            self._several.setdefault(name, []).append(Listed(task.id, task.updated, known, task.annotations))
+            if spans.intersection(self.schema.layers if layers is None else layers):
+                self._spans_asked.setdefault(_digest(task.data.get("text")), name)
+        for name, tasks in self._several.items():
             kept = max(tasks, key=lambda task: (task.annotations, -task.id))
             self.tasks[name], self._content[name] = kept.id, kept.data["content"]
-            for task in tasks:
-                if task is not kept:
-                    server.delete_task(task.id)
+            self.task_layers[name] = list(self.schema.layers) if kept.data["layers"] is None else kept.data["layers"]
+
+    def remove_doubles(self) -> None:
+        """Remove what an interrupted push sent twice: tasks alike in everything, of which nobody has touched this one."""
+        for name in self.asked:
+            for task in self._several.get(name, []):
+                if task.id != self.tasks[name] and self.server.delete_untouched(self.project, task.id):
                     self.done.doubles += 1
 
     def check(self, documents: Iterable[Document]) -> None:
@@ -184,7 +191,11 @@ class _Plan:
                     f"{name} has another text or target than task {self.tasks[document.id]}; give it another id, "
                     "or delete the task"
                 )
+            if problem := _unclear(document.id, self._several.get(document.id, [])):
+                problems.append(problem)
             problems += [f"{name}: {problem}" for problem in self.schema.problems(document)]
+            if not _encodable(document):
+                problems.append(f"{name} holds half of a surrogate pair, which is no character; mend its text")
             if not document.text.strip():
                 problems.append(f"{name} has no text; leave it out")
             self.asked[document.id] = self._asks(document)
@@ -218,9 +229,17 @@ def _unclear(name: str, tasks: Sequence[Listed]) -> str | None:
     numbers = ", ".join(str(task.id) for task in tasks)
     if sum(task.annotations > 0 for task in tasks) > 1:
         return f"document {name!r} has several annotated tasks ({numbers}); delete all but one"
-    if len({task.data["content"] for task in tasks}) > 1:
-        return f"document {name!r} has tasks with different texts or targets ({numbers}); delete all but one"
+    if len({(task.data["content"], str(task.data["layers"])) for task in tasks}) > 1:
+        return f"document {name!r} has tasks with different texts, targets or layers ({numbers}); delete all but one"
     return None
+
+
+def _encodable(document: Document) -> bool:
+    try:
+        f"{document.id}{document.text}{document.target}{document.group}".encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _digest(*parts: object) -> str:

@@ -57,6 +57,9 @@ class Reading:
                 yield name, item
 
     def _item(self, layer: Layer, value: Mapping[str, Any], place: str) -> Span | Label | None:
+        if layer.kind is Kind.DOCUMENT and "start" in value:
+            self.problems.append(f"{place}: is a choice for one region, and the layer is for the whole text")
+            return None
         field_name = "choices" if layer.kind is Kind.DOCUMENT else "labels"
         names = value.get(field_name)
         if not isinstance(names, list) or len(names) != 1 or not isinstance(names[0], str):

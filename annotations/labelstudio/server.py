@@ -102,6 +102,11 @@ class Server:
 
     def create_project(self, title: str, schema: Schema) -> int:
         """A new project with the schema's labelling interface; its title has 3 to 50 characters. Returns its id."""
+        title = title.strip()
+        if not 3 <= len(title) <= 50:
+            raise ServerError(
+                f"{self.url}: cannot create project {title!r}: a title has 3 to 50 characters, choose another"
+            )
         config = labelling_config(schema)
         with self._speaking(f"create project {title!r}"):
             project = self._sdk.projects.create(
@@ -114,8 +119,10 @@ class Server:
         with self._speaking(f"change the labelling interface of project {project}"):
             self._sdk.projects.update(project, label_config=labelling_config(schema))
 
-    def tasks(self, project: int, *, data: bool = True, predicted_by: str | None = None) -> Iterator[Listed]:
-        """All tasks, page by page; with `predicted_by` those that hold a prediction of this model version."""
+    def tasks(
+        self, project: int, *, data: bool = True, predicted_by: str | None = None, only: Collection[int] | None = None
+    ) -> Iterator[Listed]:
+        """All tasks, page by page; or those of these ids; or those with a prediction of a model version."""
         fields = ["id", "updated_at", "total_annotations", "cancelled_annotations", "draft_exists"]
         fields += ["data"] if data else []
         options: Json = {"fields": "task_only", "include": ",".join(fields), "page_size": PAGE}
@@ -123,15 +130,23 @@ class Server:
             options["query"] = json.dumps(
                 {"filters": _filters("predictions_model_versions", "contains", [predicted_by])}
             )
+        if only is not None:
+            options["query"] = json.dumps({"filters": _filters("id", "in_list", sorted(only))})
         with self._speaking(f"list the tasks of project {project}"):
             for task in self._sdk.tasks.list(project=project, **options):
                 done = (task.total_annotations or 0) + (task.cancelled_annotations or 0) + bool(task.draft_exists)
                 yield Listed(int(task.id), task.updated_at.isoformat(), dict(task.data or {}), done)
 
-    def delete_task(self, task_id: int) -> None:
-        """Remove a task with everything in it."""
+    def delete_untouched(self, project: int, task_id: int) -> bool:
+        """Remove a task if nobody has annotated it, skipped it or begun to. Returns whether it is gone.
+
+        The server has no such request: whoever submits between the look and the deletion, milliseconds later, loses.
+        """
+        if any(task.annotations for task in self.tasks(project, data=False, only=[task_id])):
+            return False
         with self._speaking(f"delete task {task_id}"):
             self._sdk.tasks.delete(str(task_id))
+        return True
 
     def import_tasks(self, project: int, tasks: Sequence[Json]) -> dict[str, int]:
         """Add tasks. Returns the task id of each `doc_id`.
@@ -187,12 +202,13 @@ class Server:
             with self._speaking(f"export project {project}"):
                 self._download(project, only, file)
             file.seek(0)
-            with self._speaking(f"read the export of project {project}"):
-                tasks = ijson.items(file, "item", use_float=True)
-                first = next(tasks, None)
-            if first is not None:
-                yield first
-            yield from tasks
+            tasks = ijson.items(file, "item", use_float=True)
+            while True:
+                with self._speaking(f"read the export of project {project}"):
+                    task = next(tasks, None)
+                if task is None:
+                    return
+                yield task
 
     def _download(self, project: int, only: Collection[int] | None, file: IO[bytes]) -> None:
         exports, options, view = self._sdk.projects.exports, _EXPORT, None
@@ -261,9 +277,10 @@ class Server:
             raise ServerError(
                 f"{self.url}: cannot {wish}: no answer ({what}); is it running, is the address right?"
             ) from error
-        except ValueError as error:
+        except (ValueError, ijson.JSONError) as error:
             raise ServerError(
-                f"{self.url}: cannot {wish}: the answer is not Label Studio's; is the address right?"
+                f"{self.url}: cannot {wish}: the answer is not Label Studio's, or cut short ({type(error).__name__}); "
+                "is the address right, sub-path included, and the token plain ASCII?"
             ) from error
 
 

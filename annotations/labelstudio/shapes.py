@@ -90,9 +90,16 @@ def _controls(root: ElementTree.Element) -> dict[str, tuple[str, str | None, lis
     """Name to tag, object and labels of everything that annotators mark with."""
     controls = (node for node in root.iter() if node.get("toName") and node.tag != "Relations")
     return {
-        str(node.get("name")): (node.tag, node.get("toName"), [str(item.get("value")) for item in node])
+        str(node.get("name")): (_asked(node), node.get("toName"), [str(item.get("value")) for item in node])
         for node in controls
     }
+
+
+def _asked(node: ElementTree.Element) -> str:
+    """The tag, and what makes it ask for something else than one choice for the whole."""
+    several = ' choice="multiple"' if node.get("choice") == "multiple" else ""
+    region = ' perRegion="true"' if node.get("perRegion") == "true" else ""
+    return f"{node.tag}{several}{region}"
 
 
 def _described(control: tuple[str, str | None, list[str]]) -> str:

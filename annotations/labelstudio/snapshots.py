@@ -49,8 +49,16 @@ def merged(old: Path, new: Path, keep: Collection[int]) -> Iterator[Json]:
     """The tasks of `keep`, in the order of their ids: those in `new`, and from `old` those that `new` lacks.
 
     Only the place of each line is held in memory.
+
+    Raises:
+        DocumentError: the old file is damaged.
     """
-    places = {**_places(old), **_places(new)}
+    try:
+        places = {**_places(old), **_places(new)}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DocumentError(
+            old, f"is damaged ({error}); remove the folder that `latest` points to and pull again"
+        ) from error
     with old.open("rb") as first, new.open("rb") as second:
         files = {old: first, new: second}
         for number in sorted(set(places) & set(keep)):
