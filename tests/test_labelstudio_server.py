@@ -124,7 +124,7 @@ def test_server_errors_say_what_to_do(staff: Staff) -> None:
     url = staff.local.url
     with pytest.raises(ServerError, match=r"token is refused.*personal access token"):
         Server(url, "nonsense").whoami()
-    with pytest.raises(ServerError, match="at least 3 characters"):
+    with pytest.raises(ServerError, match="3 to 50 characters"):
         staff.admin.create_project("x", SCHEMA)
     with pytest.raises(ServerError, match=r"not found.*is the id right"):
         list(staff.admin.export(999_999))
