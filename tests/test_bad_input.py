@@ -159,7 +159,8 @@ def test_a_bad_schema_is_told_whole(tmp_path: Path) -> None:
         assert part in said, part
 
 
-WITHOUT = "import sys; sys.modules['datasets'] = sys.modules['seqeval'] = sys.modules['accelerate'] = None\n"
+EXTRAS = ("datasets", "seqeval", "accelerate", "label_studio_sdk", "httpx", "ijson", "fastapi", "uvicorn", "spacy")
+WITHOUT = f"import sys; sys.modules |= dict.fromkeys({EXTRAS!r})\n"
 
 
 def _without_extras(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -172,6 +173,25 @@ def test_a_missing_extra_is_named(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "standpoint[training]" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [("doctor",), ("pull", "--project", "1", "--output", "x"), ("push", "README.md", "--title", "abc")]
+)
+def test_a_round_without_its_extra_names_it(arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "x")
+    done = _without_extras("labels", *arguments)
+    assert done.returncode == 2
+    assert "standpoint[labelstudio]" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [("lint", "annotations/gold.json", "--ignore", "W"), ("agree", "annotations/annotators.json")]
+)
+def test_reading_exports_needs_no_extra(arguments: tuple[str, ...]) -> None:
+    done = _without_extras("labels", *arguments)
+    assert done.returncode == 0, done.stderr
 
 
 def test_tagging_needs_no_extra(tmp_path: Path, tagger: Tagger) -> None:

@@ -18,6 +18,7 @@ EXTRA = {
     "accelerate": "training",
     "seqeval": "training",
     "sklearn": "training",
+    "httpx": "labelstudio",
     "spacy": "spacy",
     "fastapi": "serve",
     "uvicorn": "serve",
