@@ -490,6 +490,26 @@ def test_a_server_that_does_not_answer_in_time_is_told(staff: Staff, proxy: Faul
     assert not (tmp_path / "pulled").exists()
 
 
+def test_an_export_that_never_ends_is_told(staff: Staff, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server takes half a surrogate pair, and then cannot export the project."""
+    import httpx
+
+    from annotations.labelstudio import server
+
+    project = staff.admin.create_project("Half a character", SCHEMA)
+    base = staff.local.url
+    access = httpx.post(f"{base}/api/token/refresh", json={"refresh": staff.token}).json()["access"]
+    body = f'{{"project": {project}, "data": {{"text": "a \\ud800 b", "target": "x"}}}}'
+    headers = {"Authorization": f"Bearer {access}", "Content-Type": "application/json"}
+    httpx.post(f"{base}/api/tasks/", headers=headers, content=body.encode())
+    monkeypatch.setattr(server, "TELL_SECONDS", 0.5)
+    monkeypatch.setattr(server, "EXPORT_SECONDS", 2)
+    told: list[str] = []
+    with pytest.raises(ServerError, match=r"export of project \d+ is in_progress; look at the server's log"):
+        list(staff.admin.export(project, say=told.append))
+    assert any("is still exporting" in text for text in told)
+
+
 def test_what_annotators_and_strangers_left_is_mended_or_refused_at_once(staff: Staff, tmp_path: Path) -> None:
     from annotations.labelstudio.pull import pull
 

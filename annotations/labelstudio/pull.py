@@ -75,7 +75,7 @@ def pull(
         changed = [number for number, updated in listed.items() if known.get(number) != updated]
         gone = len(set(known) - set(listed))
         say(f"project {project}: {len(listed)} tasks, {len(changed)} new or changed, {gone} gone since the last pull")
-        _fetch(server, project, versions, set(listed), changed, fresh=not known)
+        _fetch(server, project, versions, set(listed), changed, fresh=not known, say=say)
         report, documents = _convert(versions.part, schema, policy, project, differences)
         tasks = read_tasks(versions.part / TASKS)
         version = version_of(tasks, policy.model_dump_json(), schema.model_dump_json())
@@ -99,16 +99,16 @@ def pull(
 
 
 def _fetch(
-    server: Server, project: int, versions: Versions, listed: set[int], changed: list[int], *, fresh: bool
+    server: Server, project: int, versions: Versions, listed: set[int], changed: list[int], *, fresh: bool, say: Say
 ) -> None:
     """Write the project's tasks into the part: those that changed from the server, the others from the last version."""
     old, new = versions.latest / TASKS, versions.part / "fetched.json"
     if fresh or len(changed) > MOST_CHANGED:
         old = versions.part / "none.json"
         write_tasks(old, ())
-        write_tasks(new, server.export(project))
+        write_tasks(new, server.export(project, say=say))
     else:
-        write_tasks(new, server.export(project, changed) if changed else ())
+        write_tasks(new, server.export(project, changed, say) if changed else ())
     write_tasks(versions.part / TASKS, merged(old, new, listed))
     for path in {new, versions.part / "none.json"}:
         path.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Any
@@ -26,6 +26,7 @@ except ImportError as missing:
     raise ServerError("Label Studio's SDK is not installed; run: pip install 'standpoint[labelstudio]'") from missing
 
 SECONDS, EXPORT_SECONDS = 60.0, 1800
+TELL_SECONDS = 10.0
 PAGE = 200
 # The SDK would send a request twice more after an error, and the server may have done it the first time.
 _ONCE: Any = {"max_retries": 0}
@@ -193,14 +194,17 @@ class Server:
         with self._speaking(f"mark annotation {annotation_id} as ground truth"):
             self._sdk.annotations.update(annotation_id, ground_truth=True)
 
-    def export(self, project: int, only: Collection[int] | None = None) -> Iterator[Json]:
+    def export(
+        self, project: int, only: Collection[int] | None = None, say: Callable[[str], None] = lambda text: None
+    ) -> Iterator[Json]:
         """Tasks with all their annotations and predictions, as the JSON export gives them, in bounded memory.
 
-        `only`: ids of the tasks wanted. The snapshot goes through a temporary file, one task at a time.
+        `only`: ids of the tasks wanted; `say` hears of a snapshot that takes long. The snapshot goes through a temporary
+        file, one task at a time.
         """
         with tempfile.TemporaryFile() as file:
             with self._speaking(f"export project {project}"):
-                self._download(project, only, file)
+                self._download(project, only, file, say)
             file.seek(0)
             tasks = ijson.items(file, "item", use_float=True)
             while True:
@@ -210,7 +214,9 @@ class Server:
                     return
                 yield task
 
-    def _download(self, project: int, only: Collection[int] | None, file: IO[bytes]) -> None:
+    def _download(
+        self, project: int, only: Collection[int] | None, file: IO[bytes], say: Callable[[str], None]
+    ) -> None:
         exports, options, view = self._sdk.projects.exports, _EXPORT, None
         if only is not None:
             filters = _filters("id", "in_list", sorted(only))
@@ -221,7 +227,7 @@ class Server:
             # Without a job queue the server answers only when the snapshot is made.
             patient = {**_ONCE, "timeout_in_seconds": EXPORT_SECONDS}
             snapshot = exports.create(project, title="standpoint", **options, request_options=patient).id
-            self._finish(project, snapshot)
+            self._finish(project, snapshot, say)
             for chunk in exports.download(project, export_pk=snapshot, export_type="JSON"):
                 file.write(chunk)
         finally:
@@ -232,8 +238,9 @@ class Server:
                 if view is not None:
                     self._sdk.views.delete(view)
 
-    def _finish(self, project: int, snapshot: int) -> None:
-        deadline = time.monotonic() + EXPORT_SECONDS
+    def _finish(self, project: int, snapshot: int, say: Callable[[str], None]) -> None:
+        began = told = time.monotonic()
+        deadline = began + EXPORT_SECONDS
         while True:
             status = self._sdk.projects.exports.get(project, export_pk=snapshot).status
             if status == "completed":
@@ -242,6 +249,9 @@ class Server:
                 raise ServerError(
                     f"{self.url}: export of project {project} is {status}; look at the server's log, try again"
                 )
+            if time.monotonic() - told > TELL_SECONDS:
+                told = time.monotonic()
+                say(f"the server is still exporting project {project} ({told - began:.0f} s); its log may say why")
             time.sleep(0.2)
 
     def connect_backend(self, project: int, url: str, title: str = "Standpoint", *, interactive: bool = False) -> int:
