@@ -14,7 +14,7 @@ from annotations.document import Document
 from annotations.errors import DocumentError
 from annotations.labelstudio.exports import ImportReport, bare_document, checked_tasks, from_tasks, read_export
 from annotations.schema import Schema
-from annotations.storage import parse_lines, read_jsonl
+from annotations.storage import parse_lines, read_bytes, read_jsonl
 
 
 def annotated_documents(paths: Iterable[str | Path], schema: Schema) -> tuple[list[Document], ImportReport]:
@@ -89,7 +89,7 @@ def bare_documents(path: str) -> Iterator[Document]:
     elif path.endswith(".json"):
         yield from map(bare_document, read_export(path))
     else:
-        yield Document(id=Path(path).as_posix(), text=_text(Path(path)))
+        yield Document(id=Path(path).as_posix(), text=_decoded(read_bytes(Path(path)), path))
 
 
 def _stdin() -> Iterator[Document]:
@@ -119,13 +119,6 @@ def _json_list(raw: bytes) -> list[Any] | None:
     except ValueError:
         return None
     return value if isinstance(value, list) else None
-
-
-def _text(path: Path) -> str:
-    try:
-        return _decoded(path.read_bytes(), path)
-    except OSError as error:
-        raise DocumentError(path, f"cannot be read ({error.strerror}); check the path") from error
 
 
 def _decoded(raw: bytes, where: object) -> str:

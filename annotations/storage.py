@@ -64,6 +64,18 @@ def _parsed(line: bytes, where: str) -> Document | None:
     return Document.from_json(text, where=where) if text.strip() else None
 
 
+def read_bytes(path: Path) -> bytes:
+    """A file's bytes.
+
+    Raises:
+        DocumentError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DocumentError(path, f"cannot be read ({error.strerror}); check the path") from error
+
+
 def write_jsonl(path: str | Path, documents: Iterable[Document]) -> int:
     """Write documents, replacing the file only once all are written. Returns how many."""
     count = 0
@@ -80,18 +92,27 @@ def replacing(path: str | Path) -> Iterator[IO[str]]:
 
     What is no regular file (a terminal, a pipe) is written directly; of a link, the file it points to is replaced.
     """
+    with replacing_file(path) as part, part.open("w", encoding="utf-8", newline="\n") as out:
+        yield out
+
+
+@contextmanager
+def replacing_file(path: str | Path) -> Iterator[Path]:
+    """Like `replacing`, for what a library writes itself: gives the name to write to.
+
+    Raises:
+        DocumentError: it cannot be written; an earlier file is untouched.
+    """
     path = Path(path)
     part = None
     try:
         path = path.resolve()
         if path.exists() and not path.is_file() and not path.is_dir():
-            with path.open("w", encoding="utf-8", newline="\n") as out:
-                yield out
+            yield path
             return
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("w", encoding="utf-8", newline="\n") as out:
-            yield out
+        yield part
         part.replace(path)
     except OSError as error:
         raise DocumentError(path, f"cannot be written ({error.strerror}); the earlier file is untouched") from error

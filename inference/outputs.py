@@ -5,7 +5,6 @@ It knows streams and formats; each writer holds one document at a time.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from annotations.document import Document
-from annotations.labelstudio.shapes import to_prediction, to_task
+from annotations.labelstudio.shapes import task_array, to_prediction, to_task
 from annotations.pages.render import html_page
 from annotations.pages.terminal import terminal
 from annotations.schema import Schema
@@ -48,12 +47,10 @@ def write_lines(path: Path | None, documents: Iterable[Document], tagger: Tagger
 
 def _tasks(documents: Iterable[Document], version: str) -> Iterator[str]:
     """A JSON array of tasks with predictions, ready to import into Label Studio."""
-    lead = "[\n"
-    for document in documents:
-        task = {**to_task(document, document.labels), "predictions": [to_prediction(document, version)]}
-        yield lead + json.dumps(task, ensure_ascii=False)
-        lead = ",\n"
-    yield "[]\n" if lead == "[\n" else "\n]\n"
+    return task_array(
+        {**to_task(document, document.labels), "predictions": [to_prediction(document, version)]}
+        for document in documents
+    )
 
 
 @contextmanager

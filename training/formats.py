@@ -24,7 +24,7 @@ from annotations.formats.chunks import is_tag
 from annotations.formats.columns import Columns, write_columns
 from annotations.formats.conversion import ConversionReport
 from annotations.formats.doccano import META, Doccano, write_doccano
-from annotations.labelstudio.shapes import to_results, to_task
+from annotations.labelstudio.shapes import Json, task_array, to_results, to_task
 from annotations.reading import annotated_documents
 from annotations.schema import Kind, Schema
 from annotations.storage import read_jsonl, replacing
@@ -229,10 +229,9 @@ def _write_text(
 
 def _write_tasks(documents: Iterable[Document], out: IO[str]) -> None:
     """Tasks with one ground-truth annotation each, which Label Studio imports and `annotations.labelstudio.exports` reads."""
-    between = "["
-    for document in documents:
-        task = to_task(document, document.labels)
-        annotation = {"result": to_results(document), "ground_truth": True}
-        out.write(f"{between}\n{json.dumps({**task, 'annotations': [annotation]}, ensure_ascii=False)}")
-        between = ","
-    out.write("\n]\n" if between == "," else "[]\n")
+    tasks = ({**to_task(document, document.labels), "annotations": [_truth(document)]} for document in documents)
+    out.writelines(task_array(tasks))
+
+
+def _truth(document: Document) -> Json:
+    return {"result": to_results(document), "ground_truth": True}

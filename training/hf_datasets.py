@@ -26,6 +26,7 @@ from annotations.formats.conversion import (
     replacing_folder,
     restored,
 )
+from annotations.storage import replacing_file
 from annotations.tokens import SPACED, tokenized
 
 if TYPE_CHECKING:
@@ -70,16 +71,8 @@ def _save(dataset: Dataset, path: Path) -> None:
         with replacing_folder(path) as folder, _without_bars():
             dataset.save_to_disk(folder)
         return
-    part = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _without_bars():
-            dataset.to_parquet(part)
-        part.replace(path)
-    except OSError as error:
-        raise DocumentError(path, f"cannot be written ({error.strerror}); the earlier file is untouched") from error
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing_file(path) as part, _without_bars():
+        dataset.to_parquet(part)
 
 
 @contextmanager

@@ -6,9 +6,7 @@ What a Doc has no place for is kept in `doc.user_data["standpoint"]`.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +19,10 @@ from annotations.formats.conversion import (
     carried,
     count_carried,
     flat,
-    read_bytes,
     restored,
     with_category,
 )
+from annotations.storage import read_bytes, replacing_file
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -50,16 +48,8 @@ def write_spacy(documents: Iterable[Document], path: Path, layer: str, report: C
     docs = DocBin(store_user_data=True)
     for document in documents:
         docs.add(_doc(pipeline, document, layer, report))
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing_file(path) as part:
         part.write_bytes(docs.to_bytes())
-        part.replace(path)
-    except OSError as error:
-        raise DocumentError(path, f"cannot be written ({error.strerror}); the earlier file is untouched") from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 def _doc(pipeline: Language, document: Document, layer: str, report: ConversionReport) -> Doc:

@@ -25,11 +25,11 @@ from annotations.formats.conversion import (
     carried,
     count_carried,
     flat,
-    read_bytes,
     replacing_folder,
     restored,
 )
 from annotations.offsets import locate
+from annotations.storage import read_bytes
 
 NOTE, LABEL = "Standpoint", "Label"
 """Types of our notes: what a document carries, and a span's label where it is no brat name."""

@@ -55,18 +55,6 @@ class ConversionReport:
         return "\n".join(f"  {count} × {kind}; first: {self.first[kind]}" for kind, count in self.counts.items())
 
 
-def read_bytes(path: Path) -> bytes:
-    """A file's bytes.
-
-    Raises:
-        DocumentError: it cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DocumentError(path, f"cannot be read ({error.strerror}); check the path") from error
-
-
 def flat(spans: Iterable[Found], where: str, report: ConversionReport) -> tuple[Span, ...]:
     """The spans that one layer can hold, in order: of spans that overlap, the first and longest; the others are counted.
 

@@ -6,7 +6,7 @@ Shapes: https://labelstud.io/guide/predictions; `annotations.labelstudio.exports
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 from xml.etree import ElementTree
 
@@ -111,6 +111,15 @@ def to_task(document: Document, layers: Iterable[str]) -> Json:
     data = {"text": document.text, "target": document.target, "doc_id": document.id, "group": document.group}
     source = json.loads(document.model_dump_json(include={"source"}))["source"]
     return {"data": {**data, "layers": list(layers), "source": source}}
+
+
+def task_array(tasks: Iterable[Json]) -> Iterator[str]:
+    """Pieces of a JSON array with one task a line, as Label Studio imports it; join them, or write them one by one."""
+    lead = "[\n"
+    for task in tasks:
+        yield lead + json.dumps(task, ensure_ascii=False)
+        lead = ",\n"
+    yield "[]\n" if lead == "[\n" else "\n]\n"
 
 
 def to_results(document: Document) -> list[Json]:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from annotations.errors import DocumentError
-from annotations.labelstudio.shapes import Json
+from annotations.labelstudio.shapes import Json, task_array
 from annotations.storage import replacing
 
 # Two exports of the same annotations differ in these.
@@ -20,12 +20,13 @@ _PASSING = ("updated_at", "updated_by", "predictions", "drafts", "comment_author
 
 def write_tasks(path: Path, tasks: Iterable[Json]) -> int:
     """Write tasks as a JSON array with one task a line. Returns how many."""
-    count = 0
+    pieces = 0
     with replacing(path) as out:
-        for count, task in enumerate(tasks, 1):
-            out.write(("[\n" if count == 1 else ",\n") + json.dumps(task, ensure_ascii=False))
-        out.write("\n]\n" if count else "[]\n")
-    return count
+        for piece in task_array(tasks):
+            out.write(piece)
+            pieces += 1
+    # The last one closes the array.
+    return pieces - 1
 
 
 def read_tasks(path: Path) -> Iterator[Json]:

@@ -15,6 +15,7 @@ from typing import Any
 from annotations.errors import DocumentError
 from annotations.lint.findings import Finding, Where, shown
 from annotations.schema import Kind, Schema
+from annotations.storage import read_bytes
 
 Json = dict[str, Any]
 
@@ -98,20 +99,13 @@ def read_items(paths: Iterable[str | Path], schema: Schema) -> list[Item]:
     return items
 
 
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DocumentError(path, f"cannot be read ({error.strerror}); check the path") from error
-
-
 def _tasks(path: Path, schema: Schema) -> Iterator[Item]:
     if path.suffix != ".json":
         raise DocumentError(
             path, "is neither .jsonl (Documents) nor .json (a Label Studio export); convert or rename it"
         )
     try:
-        tasks = json.loads(_bytes(path).decode("utf-8-sig"))
+        tasks = json.loads(read_bytes(path).decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise DocumentError(path, f"is not JSON: {error}") from error
     if not isinstance(tasks, list) or not any(isinstance(task, dict) and "data" in task for task in tasks):
@@ -192,7 +186,7 @@ def _region(result: Json, schema: Schema) -> Region:
 def _lines(path: Path) -> Iterator[Item]:
     found = False
     broken: list[Item] = []
-    for number, line in enumerate(_bytes(path).split(b"\n"), 1):
+    for number, line in enumerate(read_bytes(path).split(b"\n"), 1):
         where = Where(str(path), task=f"line {number}")
         try:
             text = line.decode("utf-8-sig")
