@@ -25,6 +25,7 @@ from annotations.formats.conversion import (
     flat,
     replacing_folder,
     restored,
+    streamed,
 )
 from annotations.storage import replacing_file
 from annotations.tokens import SPACED, tokenized
@@ -113,20 +114,14 @@ def read_datasets(path: Path, layer: str, report: ConversionReport) -> Iterator[
     Raises:
         DocumentError: after the last row, with every bad row's number and problem; at once if it is no dataset.
     """
-    problems: list[str] = []
-    for split, dataset in _splits(path):
-        name = f"{path.name}-{split}" if split else path.name
-        rows = _Rows(dataset, name, layer, report)
-        for number, row in enumerate(dataset, 1):
-            try:
-                document = rows.document(number, row)
-            except DocumentError as error:
-                problems += [f"{error.where}: {problem}" for problem in error.problems]
-                continue
-            if not problems:
-                yield document
-    if problems:
-        raise DocumentError(path, problems)
+
+    def rows() -> Iterator[tuple[_Rows, int, Json]]:
+        for split, dataset in _splits(path):
+            reader = _Rows(dataset, f"{path.name}-{split}" if split else path.name, layer, report)
+            for number, row in enumerate(dataset, 1):
+                yield reader, number, row
+
+    return streamed(path, rows(), lambda _, item: item[0].document(*item[1:]))
 
 
 def _splits(path: Path) -> list[tuple[str, Dataset]]:

@@ -20,6 +20,7 @@ from annotations.formats.conversion import (
     count_carried,
     flat,
     restored,
+    streamed,
     with_category,
 )
 from annotations.storage import read_bytes, replacing_file
@@ -81,18 +82,11 @@ def read_spacy(path: Path, layer: str, categories: str | None, report: Conversio
     Raises:
         DocumentError: after the last Doc, with every bad one's number and problem; at once if the file is no DocBin.
     """
-    problems: list[str] = []
-    for number, doc in enumerate(_docs(path), 1):
-        where = f"{path.name}: doc {number}"
-        try:
-            document = _document(doc, where, layer, categories, report)
-        except DocumentError as error:
-            problems += [f"doc {number}: {problem}" for problem in error.problems]
-            continue
-        if not problems:
-            yield document
-    if problems:
-        raise DocumentError(path, problems)
+
+    def document(number: int, doc: Doc) -> Document:
+        return _document(doc, f"{path.name}: doc {number}", layer, categories, report)
+
+    return streamed(path, _docs(path), document, "doc")
 
 
 def _docs(path: Path) -> Iterator[Doc]:

@@ -27,6 +27,7 @@ from annotations.formats.conversion import (
     flat,
     replacing_folder,
     restored,
+    streamed,
 )
 from annotations.offsets import locate
 from annotations.storage import read_bytes
@@ -72,17 +73,7 @@ class Brat:
         Raises:
             DocumentError: after the last file, with every file's and line's problem.
         """
-        problems: list[str] = []
-        for text_path in self._texts():
-            try:
-                document = self._file(text_path)
-            except DocumentError as error:
-                problems += [f"{error.where}: {problem}" for problem in error.problems]
-                continue
-            if not problems:
-                yield document
-        if problems:
-            raise DocumentError(self.path, problems)
+        return streamed(self.path, self._texts(), lambda _, path: self._file(path))
 
     def _texts(self) -> list[Path]:
         if not self.path.is_dir():

@@ -9,11 +9,11 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import yaml
 
@@ -23,6 +23,7 @@ from annotations.schema import Kind, Schema
 from annotations.storage import replacing
 
 Json = dict[str, Any]
+Item = TypeVar("Item")
 
 KEPT = "what the format has no place for (it comes back on reading)"
 SCORES = "probabilities of spans, not written"
@@ -53,6 +54,30 @@ class ConversionReport:
 
     def __str__(self) -> str:
         return "\n".join(f"  {count} × {kind}; first: {self.first[kind]}" for kind, count in self.counts.items())
+
+
+def streamed(
+    path: Path, items: Iterable[Item], read: Callable[[int, Item], Document | None], counted: str | None = None
+) -> Iterator[Document]:
+    """The documents of items, which count from 1; from the first bad item on only problems are looked for.
+
+    Problems are named by what the error says, or by `counted` and the item's number.
+
+    Raises:
+        DocumentError: after the last item, with every item's problem.
+    """
+    problems: list[str] = []
+    for number, item in enumerate(items, 1):
+        try:
+            document = read(number, item)
+        except DocumentError as error:
+            where = f"{counted} {number}" if counted else error.where
+            problems += [f"{where}: {problem}" for problem in error.problems]
+            continue
+        if document and not problems:
+            yield document
+    if problems:
+        raise DocumentError(path, problems)
 
 
 def flat(spans: Iterable[Found], where: str, report: ConversionReport) -> tuple[Span, ...]:

@@ -22,6 +22,7 @@ from annotations.formats.conversion import (
     count_carried,
     flat,
     restored,
+    streamed,
     with_category,
 )
 
@@ -47,22 +48,12 @@ class Doccano:
         Raises:
             DocumentError: after the last line, with every bad line's number and problem, or at once if it is missing.
         """
-        problems: list[str] = []
         try:
             lines = self.path.open("rb")
         except OSError as error:
             raise DocumentError(self.path, f"cannot be read ({error.strerror}); check the path") from error
         with lines:
-            for number, line in enumerate(lines, 1):
-                try:
-                    document = self._line(number, line)
-                except DocumentError as error:
-                    problems += [f"line {number}: {problem}" for problem in error.problems]
-                    continue
-                if document and not problems:
-                    yield document
-        if problems:
-            raise DocumentError(self.path, problems)
+            yield from streamed(self.path, lines, self._line, "line")
 
     def _line(self, number: int, line: bytes) -> Document | None:
         where = f"{self.path.name}: line {number}"
