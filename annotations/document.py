@@ -6,7 +6,7 @@ Offsets are half-open and count Unicode code points, as Python's `str` does.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from itertools import pairwise
 from typing import Annotated, Any, Self
 
@@ -147,6 +147,23 @@ class Document(_Value):
             labels=FrozenDict(labels),
             source=self.source,
         )
+
+    def only(self, layers: Container[str]) -> Document:
+        """The same document with no other layers than these."""
+        return self.with_labels({name: labels for name, labels in self.labels.items() if name in layers})
+
+    def within(self, allowed: Mapping[str, Container[str]]) -> Document:
+        """The same document with no other labels than these, layer name to label names.
+
+        A layer of spans may become empty by that, one of a single label unannotated.
+        """
+        kept: dict[str, Labels] = {}
+        for name, labels in self.only(allowed).labels.items():
+            if isinstance(labels, tuple):
+                kept[name] = tuple(span for span in labels if span.label in allowed[name])
+            elif labels.label in allowed[name]:
+                kept[name] = labels
+        return self.with_labels(kept)
 
     def to_json(self) -> str:
         """One line of JSON; what is unset is left out."""

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from annotations.document import Document, Label, Labels
+from annotations.document import Document
 from annotations.errors import CheckpointError, ServerError, StandpointError
 from annotations.labelstudio.exports import bare_document, checked_tasks
 from annotations.labelstudio.shapes import Json, shared_labels, to_prediction
@@ -85,7 +85,7 @@ class Suggester:
         found: list[Json] = []
         for task, document in zip(tasks, documents, strict=True):
             answer = next(tagged) if document else None
-            found.append(to_prediction(_cut(answer, _asked(task, known)), version) if answer else nothing)
+            found.append(to_prediction(answer.within(_asked(task, known)), version) if answer else nothing)
         return found
 
     def _document(self, task: Json, schema: Schema, known: Asked) -> Document | None:
@@ -126,18 +126,3 @@ def _asked(task: Json, known: Asked) -> Asked:
     """The task's own layers, if it names any."""
     named = task["data"].get("layers")
     return known if named is None else {name: labels for name, labels in known.items() if name in named}
-
-
-def _cut(document: Document, asked: Asked) -> Document:
-    """The document with nothing but what was asked for."""
-
-    def layers() -> Iterator[tuple[str, Labels]]:
-        for name, labels in document.labels.items():
-            if name not in asked:
-                continue
-            if not isinstance(labels, Label):
-                yield name, tuple(span for span in labels if span.label in asked[name])
-            elif labels.label in asked[name]:
-                yield name, labels
-
-    return document.with_labels(dict(layers()))

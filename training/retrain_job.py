@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from annotations.comparison import compare
-from annotations.document import Document, Labels
+from annotations.document import Document
 from annotations.errors import ConfigError, DocumentError, StandpointError
 from annotations.schema import Kind, Schema
 from annotations.storage import read_jsonl, replacing, write_jsonl
@@ -160,7 +160,8 @@ def score(tagger: Tagger, documents: Sequence[Document], schema: Schema) -> dict
 
     What the tagger predicts outside the schema does not count.
     """
-    predicted = [_within(document, schema) for document in tagger.tag(bare(documents))]
+    known = {name: layer.labels for name, layer in schema.layers.items()}
+    predicted = [document.within(known) for document in tagger.tag(bare(documents))]
     layers = compare(documents, predicted, schema).layers
     return {
         name: layer.micro.f1 if layer.kind is Kind.SPANS else layer.macro_f1
@@ -172,17 +173,6 @@ def score(tagger: Tagger, documents: Sequence[Document], schema: Schema) -> dict
 def mean(scores: Mapping[str, float]) -> float:
     """The mean over layers."""
     return sum(scores.values()) / len(scores)
-
-
-def _within(document: Document, schema: Schema) -> Document:
-    kept: dict[str, Labels] = {}
-    for name, labels in document.labels.items():
-        known = schema.layers[name].labels if name in schema.layers else {}
-        if isinstance(labels, tuple):
-            kept[name] = tuple(span for span in labels if span.label in known)
-        elif labels.label in known:
-            kept[name] = labels
-    return document.with_labels({name: labels for name, labels in kept.items() if name in schema.layers})
 
 
 def _end_with_input() -> None:

@@ -13,7 +13,7 @@ from annotations.comparison import by_id
 from annotations.document import Document
 from annotations.errors import DocumentError
 from annotations.labelstudio.exports import annotators, from_tasks, read_export
-from annotations.labelstudio.policy import user_of
+from annotations.labelstudio.policy import submitted, user_of
 from annotations.labelstudio.shapes import Json
 from annotations.schema import Schema
 from annotations.storage import read_jsonl
@@ -134,7 +134,7 @@ def _only_rules(tasks: Iterable[Json], user: int) -> bool:
     """Whether all that a user annotated is ground truth in tasks that two or more others annotated."""
     ruled = False
     for task in tasks:
-        done = [item for item in task.get("annotations") or [] if not item.get("was_cancelled")]
+        done = submitted(task)
         own = [item for item in done if user_of(item) == user]
         others = {user_of(item) for item in done} - {user, None}
         if any(not item.get("ground_truth") for item in own) or (own and len(others) < 2):
@@ -168,7 +168,6 @@ def _names(tasks: Iterable[Json]) -> dict[int, str]:
 
 def _orphans(tasks: Iterable[Json]) -> Iterator[str]:
     for task in tasks:
-        for item in task.get("annotations") or []:
-            by = item.get("completed_by")
-            if (by.get("id") if isinstance(by, dict) else by) is None and not item.get("was_cancelled"):
+        for item in submitted(task):
+            if user_of(item) is None:
                 yield f"task {task.get('id')}: annotation {item.get('id')} names no user (deleted?) and is left out"

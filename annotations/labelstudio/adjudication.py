@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from annotations.document import Document, Label, Labels, Span
 from annotations.errors import DocumentError, ServerError
 from annotations.labelstudio.exports import document_id, from_tasks
-from annotations.labelstudio.policy import Policy, disputed, user_of
-from annotations.labelstudio.push import open_project, send_tasks
+from annotations.labelstudio.policy import Policy, disputed, submitted, user_of
+from annotations.labelstudio.push import BATCH, open_project
 from annotations.labelstudio.server import Server
 from annotations.labelstudio.shapes import Json, to_prediction, to_results, to_task
 from annotations.schema import Kind, Schema
@@ -117,9 +117,11 @@ def adjudicate(
     contested = [case for case in open_now if case.layers]
     stale = _stale(server, known[0], contested, reviews, state) if known else set()
     if contested:
-        state.review, _ = open_project(server, schema, title=title)
-        created = send_tasks(server, state.review, (_review_task(case) for case in contested), say)
-        say(f"review project {server.url}projects/{state.review}: {created} new tasks")
+        state.review, _ = open_project(server, schema, project=known[0] if known else None, title=title)
+        new = [case for case in contested if case.name not in reviews]
+        for start in range(0, len(new), BATCH):
+            server.import_tasks(state.review, list(map(_review_task, new[start : start + BATCH])))
+        say(f"review project {server.url}projects/{state.review}: {len(new)} new tasks")
     for case in open_now:
         review = reviews.get(case.name)
         if not case.layers:
@@ -162,16 +164,15 @@ def _open(
     problems: list[str] = []
     seen: set[int] = set()
     for task in server.export(project):
-        done = [item for item in task["annotations"] if not item["was_cancelled"]]
-        seen |= {user for item in done if (user := user_of(item)) is not None}
-        name = document_id(task)
+        done = submitted(task)
+        own = {user: item["id"] for item in done if (user := user_of(item)) is not None}
+        seen |= set(own)
         if any(item["ground_truth"] for item in done):
             state.settled += 1
             continue
-        own = {user: item["id"] for item in done if (user := user_of(item)) is not None}
         chosen = {user: number for user, number in own.items() if users is None or user in users}
         if len(chosen) < 2:
-            state.single += [name] if chosen else []
+            state.single += [document_id(task)] if chosen else []
             continue
         try:
             readings = {user: _reading(task, schema, user) for user in chosen}
@@ -194,14 +195,9 @@ def _review_task(case: Disputed) -> Json:
     """A task for the reviewer; each version is a prediction, which the reviewer may take over and mend."""
     first = next(iter(case.readings.values()))
     task = to_task(first, case.layers)
-    agreed = {name: labels for name, labels in case.agreed.items() if name in case.layers}
-    versions = {f"user {user}": document.labels for user, document in case.readings.items()}
-    versions["agreed by all"] = agreed
-    shown = {
-        name: {layer: labels for layer, labels in labelled.items() if layer in case.layers}
-        for name, labelled in versions.items()
-    }
-    task["predictions"] = [to_prediction(first.with_labels(labels), name) for name, labels in shown.items()]
+    versions = {f"user {user}": document for user, document in case.readings.items()}
+    versions["agreed by all"] = first.with_labels(case.agreed)
+    task["predictions"] = [to_prediction(version.only(case.layers), name) for name, version in versions.items()]
     task["data"]["review_of"] = {"task": case.task["id"], "readings": case.digest}
     return task
 

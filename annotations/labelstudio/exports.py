@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from annotations.config import describe
 from annotations.document import Document, FrozenDict
 from annotations.errors import DocumentError
-from annotations.labelstudio.policy import Choice, Policy, choose, combined, user_of
+from annotations.labelstudio.policy import Choice, Policy, choose, combined, submitted, user_of
 from annotations.labelstudio.regions import Reading
 from annotations.labelstudio.shapes import Json
 from annotations.schema import Schema
@@ -211,5 +211,5 @@ def _annotated(task: Json, schema: Schema, policy: Policy, report: ImportReport)
 
 def annotators(tasks: Iterable[Json]) -> list[int]:
     """The user ids that completed at least one annotation; skipping a task is not annotating it."""
-    done = [item for task in tasks for item in task.get("annotations") or [] if not item.get("was_cancelled")]
+    done = (item for task in tasks for item in submitted(task))
     return sorted({identity for item in done if (identity := user_of(item)) is not None})

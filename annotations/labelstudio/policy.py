@@ -57,6 +57,11 @@ def user_of(annotation: Json) -> int | None:
     return found if isinstance(found, int) and not isinstance(found, bool) else None
 
 
+def submitted(task: Json) -> list[Json]:
+    """The annotations of a task that somebody submitted; skipping a task is not annotating it."""
+    return [item for item in task.get("annotations") or [] if not item.get("was_cancelled")]
+
+
 def choose(task: Json, policy: Policy) -> list[Json] | str:
     """The annotations that count, one or (for majority and adjudicated) more; or why the task is left out.
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from annotations.document import Document, Labels
+from annotations.document import Document
 from annotations.errors import DocumentError, SchemaError, ServerError
 from annotations.labelstudio.exports import document_id
 from annotations.labelstudio.server import Listed, Server
@@ -125,18 +125,6 @@ def push(
         sent = f"{done.created} tasks and {done.predictions} predictions were sent"
         raise ServerError(f"{error}\n{sent}; run the same command again, it goes on from there") from error
     return done
-
-
-def send_tasks(server: Server, project: int, tasks: Iterable[Json], say: Say = lambda text: None) -> int:
-    """Import ready-made tasks whose `doc_id` the project does not hold yet, in batches. Returns how many."""
-    held = {document_id({"id": task.id, "data": task.data}) for task in server.tasks(project)}
-    new = (task for task in tasks if str(task["data"]["doc_id"]) not in held)
-    sent = 0
-    while batch := list(islice(new, BATCH)):
-        server.import_tasks(project, batch)
-        sent += len(batch)
-        say(f"{sent} tasks sent")
-    return sent
 
 
 class _Plan:
@@ -263,5 +251,5 @@ def _send(server: Server, plan: _Plan, documents: Sequence[Document], version: s
 
 
 def _suggested(document: Document, asked: Collection[str], version: str) -> list[Json]:
-    labels: dict[str, Labels] = {name: value for name, value in document.labels.items() if name in asked}
-    return [to_prediction(document.with_labels(labels), version)] if labels else []
+    suggested = document.only(asked)
+    return [to_prediction(suggested, version)] if suggested.labels else []
