@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from annotations.schema import Schema
 from training.config import RunConfig
-from training.pretrain_config import PretrainConfig
+from training.pretraining.config import PretrainConfig
 from training.serve_config import ServeConfig
 
 FLOORS = ("annotations", "inference", "training")

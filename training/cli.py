@@ -173,14 +173,30 @@ def seeds(records: Annotated[list[Path], typer.Argument(help="records beside raw
 
 @app.command()
 @reported
-def pretrain(config: ConfigPath, overrides: Overrides = None) -> None:
-    """Pretrain a small encoder from plain text with masked-LM."""
-    from training.pretrain_config import PretrainConfig
+def pretrain(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="budget, in which the rates reach zero; a longer one goes on")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", help="go on from this encoder: default, a folder, or a hub name")
+    ] = None,
+) -> None:
+    """Pretrain an encoder from plain text with masked-LM; the same command goes on after an interruption."""
+    from training.pretraining.config import PretrainConfig
 
-    settings = PretrainConfig.load(config, overrides or [])
-    from training.pretrain import pretrain as start
+    given = [f"minutes={minutes}"] if minutes is not None else []
+    given += [f"encoder={start}"] if start is not None else []
+    settings = PretrainConfig.load(config, [*(overrides or []), *given])
+    from training.pretraining import run
 
-    typer.echo(f"Encoder: {start(settings, typer.echo)}")
+    quiet_libraries()
+    try:
+        typer.echo(f"Encoder: {run.pretrain(settings, progress)}")
+    except KeyboardInterrupt:
+        progress(f"Stopped; the same command goes on from {settings.output}.")
+        raise typer.Exit(130) from None
 
 
 app.command()(reported(serve))

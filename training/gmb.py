@@ -1,13 +1,12 @@
 """The Groningen Meaning Bank's news sentences (Bos et al., 2017) as Documents, to train an encoder on named entities.
 
-It knows that one file's columns and quirks. Run: python -m training.gmb ner_dataset.csv.zip runs/gmb.jsonl
+It knows that one file's columns and quirks; `training.public_sets` converts it with the other public sets.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import sys
 import zipfile
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -15,7 +14,6 @@ from pathlib import Path
 
 from annotations.document import Document, FrozenDict, Span
 from annotations.errors import DocumentError
-from annotations.storage import write_jsonl
 
 SENTENCES = 6
 LABELS = ("geo", "gpe", "org", "per", "tim", "art", "eve", "nat")
@@ -68,7 +66,3 @@ def _join(tokens: Iterable[Token]) -> tuple[str, list[Span]]:
         elif label in LABELS:
             spans.append(Span(start=start, end=len(text), label=label))
     return text, spans
-
-
-if __name__ == "__main__":
-    print(write_jsonl(sys.argv[2], documents(Path(sys.argv[1]))), "documents")

@@ -119,7 +119,7 @@ def provenance(config: RunConfig, documents: Iterable[Document]) -> dict[str, An
         "seed": config.seed,
         "encoder": {"name": config.encoder, "version": encoder_version(config.encoder)},
         "data": {"files": [str(path) for path in config.data.train], "fingerprint": fingerprint(documents)},
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": packages(),
         "python": platform.python_version(),
         "hardware": hardware(),
         "git": _git(),
@@ -132,6 +132,11 @@ def hardware() -> dict[str, Any]:
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {"processor": models[0] if models else platform.machine(), "threads": torch.get_num_threads(), "gpu": gpu}
+
+
+def packages() -> dict[str, str | None]:
+    """The versions of what a result depends on."""
+    return {name: _version(name) for name in PACKAGES}
 
 
 def _version(name: str) -> str | None:

@@ -6,7 +6,8 @@ It knows how to train. Run folders, reports and folds are made elsewhere.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -72,8 +73,21 @@ def fine_tune(config: RunConfig, documents: Sequence[Document], folder: Path) ->
     model, tokenizer = from_encoder(config.encoder, config.tagger, config.dropout)
     data = dataset(documents, tokenizer, config.tagger)
     trainer = _trainer(config, model, tokenizer, data, folder)
-    trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
+    with _plain_attention(model):
+        trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
     return Tagger(model.float(), tokenizer, config.tagger)
+
+
+@contextmanager
+def _plain_attention(model: StandpointModel) -> Iterator[None]:
+    """On CPU the fused attention kernel is slow on the way back: plain attention trains 1.2 to 1.4 times as fast."""
+    fused = model.encoder.config._attn_implementation
+    if not torch.accelerator.is_available():
+        model.encoder.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        model.encoder.set_attn_implementation(fused)
 
 
 def _last_checkpoint(folder: Path) -> str | None:
