@@ -56,19 +56,19 @@ class PretrainOptimizer(Config):
 
     name: Literal["muon", "adamw"] = "muon"
     """Which."""
-    lr: float = Field(default=2e-3, gt=0)
+    lr: float = Field(default=1.5e-3, gt=0)
     """Peak learning rate of AdamW."""
-    matrix_lr: float = Field(default=6e-3, gt=0)
+    matrix_lr: float = Field(default=2e-3, gt=0)
     """Peak learning rate of Muon, scaled to match AdamW's update size (Liu et al., 2025)."""
     betas: tuple[Fraction, Fraction] = (0.9, 0.98)
     """AdamW's averages."""
-    weight_decay: float = Field(default=0.01, ge=0)
+    weight_decay: float = Field(default=0.1, ge=0)
     """On matrices only."""
     clip: float = Field(default=1.0, gt=0)
     """Largest norm of the gradient."""
-    warmup: Fraction = 0.03
+    warmup: Fraction = 0.01
     """Fraction of the budget over which the rates rise."""
-    decay: float = Field(default=0.4, gt=0, le=1)
+    decay: float = Field(default=0.2, gt=0, le=1)
     """Last fraction of the budget, over which the rates fall linearly to zero."""
     ema: Fraction = 0.99
     """Decay a step of the average of the weights, which is what is exported; 0 exports the last weights."""
@@ -103,9 +103,9 @@ class PretrainConfig(Config):
     """Training budget in steps, instead of `minutes`."""
     lengths: Stages = ((0.0, 128), (0.85, 256))
     """Sequence length in tokens from each fraction of the budget on."""
-    batch_tokens: Stages = ((0.0, 6144),)
+    batch_tokens: Stages = ((0.0, 3072), (0.1, 6144), (0.5, 12288))
     """Tokens a step, over all processes, from each fraction of the budget on."""
-    micro_tokens: int = Field(default=6144, ge=8)
+    micro_tokens: int = Field(default=3072, ge=8)
     """Most tokens in one forward pass of a process; larger batches are accumulated."""
     masking: Masking = Masking()
     """What is hidden."""

@@ -10,7 +10,7 @@ from typing import Any
 from annotations.storage import replacing
 
 WIDTH, HEIGHT = 720, 400
-LEFT, RIGHT, TOP, BOTTOM = 56, 16, 40, 44
+LEFT, RIGHT, TOP, BOTTOM = 56, 28, 40, 44
 POINTS = 400
 
 Points = list[tuple[float, float]]
@@ -29,8 +29,8 @@ def svg(training: Points, held_out: Points, rates: Points) -> str:
     """The picture. Points are (tokens, value)."""
     most = max((x for x, _ in training), default=1.0) or 1.0
     values = [y for _, y in training + held_out] or [0.0, 1.0]
-    low, high = math.floor(min(values) * 2) / 2, math.ceil(max(values) * 2) / 2 or 1.0
-    high = max(high, low + 0.5)
+    low = math.floor(min(values))
+    high = max(math.ceil(max(values)), low + 1)
 
     def at(x: float, share: float) -> str:
         across = LEFT + (WIDTH - LEFT - RIGHT) * x / most
@@ -53,21 +53,29 @@ def svg(training: Points, held_out: Points, rates: Points) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _grid(low: float, high: float, most: float) -> list[str]:
+def _grid(low: int, high: int, most: float) -> list[str]:
     """Lines and numbers: the loss upwards, tokens to the right."""
     parts = []
     down, across = HEIGHT - TOP - BOTTOM, WIDTH - LEFT - RIGHT
     step = 0.5 if high - low <= 4 else 1.0
-    for number in range(int((high - low) / step) + 1):
+    for number in range(round((high - low) / step) + 1):
         value = low + number * step
         y = TOP + down * (1 - (value - low) / (high - low))
         parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#eee"/>')
         parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{value:.1f}</text>')
-    for part in range(5):
-        x, tokens = LEFT + across * part / 4, most * part / 4
-        parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{_amount(tokens)}</text>')
+    apart = _round(most / 5)
+    for number in range(int(most / apart) + 1):
+        x = LEFT + across * number * apart / most
+        amount = _amount(number * apart)
+        parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{amount}</text>')
     parts.append(f'<text x="{LEFT + across / 2:.1f}" y="{HEIGHT - 8}" text-anchor="middle">tokens seen</text>')
     return parts
+
+
+def _round(value: float) -> float:
+    """The next larger of 1, 2 and 5 times a power of ten."""
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(power * step for step in (1, 2, 5, 10) if power * step >= value)
 
 
 def _legend() -> list[str]:

@@ -1,0 +1,262 @@
+"""One run: an encoder fine-tuned on one set with one seed by the product's own path, scored, and kept on disk.
+
+It knows encoders, settings and results. It knows neither files of data nor tables.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import torch
+from public_slices import Split
+from transformers import AutoConfig, AutoModel, PreTrainedConfig
+
+from annotations.comparison import compare
+from annotations.document import Document
+from annotations.errors import CheckpointError, ConfigError, did_you_mean
+from annotations.schema import Kind
+from annotations.storage import fingerprint, replacing
+from inference.checkpoint import NEEDED, encoder_location, encoder_tokenizer, save, version
+from inference.model import StandpointConfig
+from inference.windows import encode
+from training.config import RunConfig
+from training.evaluation import bare
+from training.run_directory import PACKAGES, _version, hardware
+from training.shell import progress
+from training.trainer import fine_tune
+
+RANDOM = "random:"
+CRF = "CRF"
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Weights to start from, or only their shape."""
+
+    name: str
+    """What tables call it."""
+    location: str
+    """`default` or a folder: an encoder's or a tagger's."""
+    random: bool = False
+    """Whether it starts from random weights of that shape, with that tokenizer."""
+
+    @classmethod
+    def parse(cls, text: str) -> Encoder:
+        """From `[name=][random:]default` or `[name=][random:]FOLDER`.
+
+        Raises:
+            CheckpointError: the folder lacks a file.
+        """
+        name, given, what = text.partition("=")
+        where = what if given else name
+        encoder = cls(name, where.removeprefix(RANDOM), where.startswith(RANDOM))
+        folder = Path(encoder_location(encoder.location))
+        if missing := [needed for needed in NEEDED if not (folder / needed).is_file()]:
+            remedy = (
+                f"has no {', no '.join(missing)}; give `default`, an encoder's folder or a tagger's checkpoint folder"
+            )
+            raise CheckpointError(where, remedy)
+        return encoder
+
+    @property
+    def content(self) -> str:
+        """A hash of all that training starts from; random weights follow from shape, tokenizer and seed."""
+        if not self.random:
+            return version(encoder_location(self.location))
+        shape = encoder_config(self.location).to_json_string()
+        tokenizer = (Path(encoder_location(self.location)) / "tokenizer.json").read_bytes()
+        return RANDOM + hashlib.sha256(shape.encode() + tokenizer).hexdigest()[:16]
+
+    @contextmanager
+    def folder(self, seed: int) -> Iterator[str]:
+        """What `RunConfig.encoder` can name, as long as the block lasts."""
+        if not self.random:
+            yield self.location
+            return
+        with tempfile.TemporaryDirectory() as made:
+            torch.manual_seed(seed)
+            model = AutoModel.from_config(encoder_config(self.location), dtype=torch.float32)
+            save(made, model, encoder_tokenizer(self.location))
+            yield made
+
+
+def encoder_config(name: str) -> PreTrainedConfig:
+    """The shape of an encoder, alone or in a tagger."""
+    folder = Path(encoder_location(name))
+    kind = json.loads((folder / "config.json").read_text("utf-8")).get("model_type")
+    if kind == StandpointConfig.model_type:
+        return StandpointConfig.from_pretrained(folder).encoder_config()
+    found: PreTrainedConfig = AutoConfig.from_pretrained(folder)
+    return found
+
+
+class Results:
+    """Finished runs, one file each, written whole or not at all: a killed comparison loses the run that it was in."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def get(self, key: dict[str, Any], make: Callable[[], Row]) -> Row:
+        """The result of a run that is known by its key, made where it is not there yet."""
+        name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
+        path = self.folder / f"{name}.json"
+        if path.exists():
+            row: Row = json.loads(path.read_text("utf-8"))
+            return row
+        row = {**key, **make(), "date": time.strftime("%Y-%m-%d"), **machine()}
+        with replacing(path) as out:
+            out.write(json.dumps(row, indent=1) + "\n")
+        return row
+
+
+def machine() -> dict[str, Any]:
+    """Hardware and versions behind a result."""
+    return {**hardware(), **{name: _version(name) for name in PACKAGES[:2]}}
+
+
+def key(content: str, split: Split, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
+    """All that a result depends on but the code."""
+    data = [fingerprint(part) for part in (split.learned, split.scored)]
+    return {"encoder": content, "set": split.name, "data": data, "seed": seed, "settings": settings}
+
+
+def fine_tuned(results: Results, encoder: Encoder, split: Split, seed: int, settings: dict[str, Any]) -> Row:
+    """The row of one encoder, set and seed; see `run` for what it holds."""
+
+    def make() -> Row:
+        progress(f"{encoder.name}, {split.name}, seed {seed}: learning from {split.size()}")
+        row = run(encoder, split, seed, settings)
+        progress(f"{encoder.name}, {split.name}, seed {seed}: {100 * row['score']:.1f} in {row['seconds']:.0f} s")
+        return row
+
+    return {**results.get(key(encoder.content, split, seed, settings), make), "name": encoder.name}
+
+
+def run(encoder: Encoder, split: Split, seed: int, settings: dict[str, Any]) -> Row:
+    """Score (strict micro F1 of spans, macro F1 of sentences), seconds of learning and scoring, tokens learned from."""
+    # The Trainer prints to standard output, which is for the table.
+    with encoder.folder(seed) as folder, tempfile.TemporaryDirectory() as scratch, redirect_stdout(sys.stderr):
+        config = run_config(split, folder, seed, settings)
+        began, busy = time.monotonic(), time.process_time()
+        tagger = fine_tune(config, split.learned, Path(scratch))
+        learned, busy = time.monotonic(), time.process_time() - busy
+        predicted = list(tagger.tag(bare(split.scored)))
+        seconds, scoring = learned - began, time.monotonic() - learned
+        windows = encode(split.learned, tagger.tokenizer, config.tagger)
+    tokens = sum(len(window.ids) + sum(map(len, window.targets)) for window in windows)
+    return {
+        "score": score(split, predicted),
+        "learning_seconds": seconds,
+        # On a machine that others use as well, less than the seconds times the threads.
+        "learning_cpu_seconds": busy,
+        "seconds": seconds + scoring,
+        "tokens": round(config.epochs * tokens),
+    }
+
+
+def score(split: Split, predicted: Sequence[Document]) -> float:
+    """Micro F1 of exact spans with their labels, macro F1 of sentences' labels."""
+    found = compare(split.scored, predicted, split.schema).layers[split.layer]
+    return found.micro.f1 if split.kind is Kind.SPANS else found.macro_f1
+
+
+def run_config(split: Split, encoder: str, seed: int, settings: dict[str, Any]) -> RunConfig:
+    """The product's own config, with these differences from its defaults."""
+    trainer = {
+        "train_sampling_strategy": "group_by_length",
+        "save_strategy": "no",
+        "logging_steps": 200,
+        "disable_tqdm": True,
+    }
+    return RunConfig.build(
+        {
+            "tagger": {"label_schema": split.schema.model_dump(mode="json")},
+            "data": {"train": ["unused"]},
+            "output": "unused",
+            "encoder": encoder,
+            "seed": seed,
+            "trainer": trainer,
+            **settings,
+        },
+        where="benchmark",
+    )
+
+
+def crf(results: Results, split: Split) -> Row:
+    """The row of the CRF on words, which draws nothing at random."""
+
+    def make() -> Row:
+        from training.baselines import crf_baseline
+
+        progress(f"{CRF}, {split.name}: learning from {split.size()}")
+        began = time.monotonic()
+        predicted = crf_baseline(split.learned, bare(split.scored), split.schema, 0)
+        seconds = time.monotonic() - began
+        return {"score": score(split, predicted), "seconds": seconds}
+
+    return {**results.get(key(CRF, split, 0, {}), make), "name": CRF}
+
+
+def numbers(text: str) -> list[int]:
+    """Seeds on the command line: `0,1,2`."""
+    return [int(part) for part in text.split(",")]
+
+
+def some_of(known: Sequence[str], given: str) -> list[str]:
+    """Names of sets on the command line.
+
+    Raises:
+        ConfigError: naming those that are not known.
+    """
+    names = given.split(",")
+    if unknown := [f"{name!r} is no set; {did_you_mean(name, known)}" for name in names if name not in known]:
+        raise ConfigError("--sets", unknown)
+    return names
+
+
+def parse_all(given: Sequence[str]) -> list[Encoder]:
+    """The encoders of a command line, each with a name of its own.
+
+    Raises:
+        InputError: a folder lacks a file, or two encoders have one name.
+    """
+    encoders = [Encoder.parse(text) for text in given]
+    names = Counter(encoder.name for encoder in encoders)
+    if twice := [f"{name!r} names {count} encoders; write NAME=FOLDER" for name, count in names.items() if count > 1]:
+        raise ConfigError("encoders", twice)
+    return encoders
+
+
+def spread(rows: Sequence[Row]) -> str:
+    """Mean score in percent, and the range where there are several seeds."""
+    scores = [100 * row["score"] for row in rows]
+    whole = f" ({min(scores):.1f}–{max(scores):.1f})" if len(scores) > 1 else ""
+    return f"{mean(scores):.1f}{whole}" if scores else "–"
+
+
+def save_table(path: Path, *, title: str, command: str, told: str, table: str, rows: Sequence[Row]) -> None:
+    """A table as Markdown with all that made it, and its rows as JSON."""
+    made = sorted({row["date"] for row in rows})
+    about = {json.dumps({name: row[name] for name in machine()}) for row in rows}
+    heading = [
+        f"# {title}",
+        f"Command: `{command}`",
+        told,
+        f"Made {made[0]} to {made[-1]} on {'; '.join(sorted(about))}.",
+    ]
+    with replacing(path.with_suffix(".md")) as out:
+        out.write("\n\n".join([*heading, table]) + "\n")
+    with replacing(path.with_suffix(".json")) as out:
+        out.write(json.dumps({"command": command, "rows": list(rows)}, indent=1) + "\n")
