@@ -11,16 +11,21 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from annotations.errors import CheckpointError, ConfigError
 from annotations.schema import Schema
+from annotations.storage import replacing
 from inference.config import TaggerConfig
 from inference.model import StandpointConfig, StandpointModel
 
 DEFAULT_ENCODER = "default"
 WEIGHTS = "model.safetensors"
 NEEDED = ("config.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json")
+READER = "reader.safetensors"
+MANIFEST = "manifest.json"
 
 
 def load(path: str | Path) -> tuple[StandpointModel, PreTrainedTokenizerBase, TaggerConfig]:
@@ -54,17 +59,32 @@ def save(path: str | Path, model: PreTrainedModel, tokenizer: PreTrainedTokenize
 
 
 def save_encoder(path: str | Path, folder: str | Path) -> None:
-    """Write a tagger's encoder alone, as 16-bit floats, with its tokenizer, into a folder that AutoModel loads."""
+    """Write a tagger's encoder alone, as 16-bit floats, with its tokenizer, into a folder that AutoModel loads.
+
+    Where the tagger has a reader, it goes into `reader.safetensors` beside them, for taggers with targeted layers to start
+    from. `manifest.json` has the SHA-256 of every file.
+    """
+    folder = Path(folder)
     model, tokenizer, _ = load(path)
     save(folder, model.encoder.half(), tokenizer)
+    (folder / READER).unlink(missing_ok=True)
+    if model.reader is not None:
+        save_file(model.reader.half().state_dict(), folder / READER)
+    hashes = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in _files(folder)}
+    with replacing(folder / MANIFEST) as out:
+        out.write(json.dumps(hashes, indent=2) + "\n")
+
+
+def _files(folder: Path) -> list[str]:
+    """The names of what an encoder or a tagger is made of."""
+    return [name for name in (*NEEDED, READER) if (folder / name).is_file()]
 
 
 def version(path: str | Path) -> str:
     """A short content hash of the weights and the config: it changes whenever the answers can."""
     digest = hashlib.sha256()
-    for name in NEEDED:
-        if (Path(path) / name).is_file():
-            digest.update((Path(path) / name).read_bytes())
+    for name in _files(Path(path)):
+        digest.update((Path(path) / name).read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -99,12 +119,14 @@ def encoder_location(name: str) -> str:
 def from_encoder(name: str, config: TaggerConfig, dropout: float) -> tuple[StandpointModel, PreTrainedTokenizerBase]:
     """A new tagger with fresh heads on a pretrained encoder: the default one, a folder, a tagger's folder, a hub name.
 
+    A reader that the encoder brings is taken over where it has the shape that the config asks for.
+
     Raises:
         CheckpointError: it is neither a folder nor reachable, has no fast tokenizer, or is too short for the windows.
     """
     where = encoder_location(name)
     try:
-        encoder = _weights(StandpointModel, where).encoder if _is_tagger(where) else _weights(AutoModel, where)
+        encoder, reader = _pretrained(where)
         tokenizer = encoder_tokenizer(name)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
@@ -118,7 +140,23 @@ def from_encoder(name: str, config: TaggerConfig, dropout: float) -> tuple[Stand
     settings = StandpointConfig(encoder=encoder_config, tagger=config.model_dump(mode="json"), dropout=dropout)
     model = StandpointModel(settings)
     model.encoder = encoder
+    if model.reader is not None and _shapes(reader) == _shapes(model.reader.state_dict()):
+        model.reader.load_state_dict(reader)
+        model.pretrained = (*model.pretrained, "reader.")
     return model, tokenizer
+
+
+def _pretrained(where: str) -> tuple[PreTrainedModel, dict[str, Tensor]]:
+    """An encoder, and the weights of the reader that comes with it, if any."""
+    if _is_tagger(where):
+        tagger = _weights(StandpointModel, where)
+        return tagger.encoder, tagger.reader.state_dict() if tagger.reader is not None else {}
+    reader = Path(where) / READER
+    return _weights(AutoModel, where), load_file(reader) if reader.is_file() else {}
+
+
+def _shapes(weights: dict[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in weights.items()}
 
 
 def _weights(kind: Any, where: str | Path, **rest: Any) -> Any:

@@ -155,6 +155,8 @@ class StandpointModel(PreTrainedModel):
             if self.targeted
             else None
         )
+        self.pretrained: tuple[str, ...] = ("encoder.",)
+        """Beginnings of the names of weights that do not start at random."""
         self.post_init()
 
     def forward(

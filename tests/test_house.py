@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import hashlib
+import json
 import re
 import subprocess
 import sys
@@ -126,6 +128,15 @@ def test_every_shipped_yaml_loads_and_says_how_to_run_it(path: Path) -> None:
     assert ROOT / command[2] == path
     kind = {"schema": Schema, "train": RunConfig, "pretrain": PretrainConfig, "serve": ServeConfig}[command[1]]
     assert kind.load(path)
+
+
+def test_the_encoder_that_ships_is_the_one_in_its_manifest() -> None:
+    folder = ROOT / "inference" / "encoder"
+    hashes = json.loads((folder / "manifest.json").read_text("utf-8"))
+    assert set(hashes) == {path.name for path in folder.iterdir()} - {"manifest.json", "README.md"}
+    for name, expected in hashes.items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == expected, name
+    assert 5e6 < sum(path.stat().st_size for path in folder.iterdir()) < 27e6
 
 
 def test_only_what_people_expect_is_at_the_top() -> None:

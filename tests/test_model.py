@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import FAMILIES
+from transformers import AutoModel
 
 from annotations.document import Document
 from annotations.errors import CheckpointError
 from annotations.schema import Schema
 from inference import checkpoint
 from inference.batches import collate
-from inference.config import TaggerConfig
+from inference.config import ReaderConfig, TaggerConfig
 from inference.tagger import Tagger
 from inference.windows import encode
 
@@ -88,6 +89,40 @@ def test_a_taggers_encoder_can_be_taken_over(
         model.encoder.state_dict().items(), again.encoder.state_dict().items(), strict=True
     ):
         assert torch.equal(one, other), name
+
+
+def test_a_reader_travels_with_the_encoder_where_its_shape_fits(
+    encoders: Callable[[str], Path], config: TaggerConfig, tmp_path: Path
+) -> None:
+    model, tokenizer = checkpoint.from_encoder(str(encoders("bert")), config, 0.1)
+    assert model.reader is not None and model.pretrained == ("encoder.",)
+    checkpoint.save(tmp_path / "ck", model, tokenizer)
+    checkpoint.save_encoder(tmp_path / "ck", tmp_path / "encoder")
+    torch.manual_seed(7)
+    for place in ("ck", "encoder"):
+        again, _ = checkpoint.from_encoder(str(tmp_path / place), config, 0.1)
+        assert again.reader is not None and again.pretrained == ("encoder.", "reader.")
+        for one, other in zip(model.reader.parameters(), again.reader.parameters(), strict=True):
+            assert torch.allclose(one, other, atol=1e-3)
+    deeper = config.model_copy(update={"reader": ReaderConfig(layers=2, heads=2)})
+    fresh, _ = checkpoint.from_encoder(str(tmp_path / "encoder"), deeper, 0.1)
+    assert fresh.pretrained == ("encoder.",)
+    plain = AutoModel.from_pretrained(tmp_path / "encoder")
+    assert plain.config.model_type == "bert"
+
+
+def test_the_hash_and_the_manifest_cover_the_reader(
+    encoders: Callable[[str], Path], config: TaggerConfig, tmp_path: Path
+) -> None:
+    model, tokenizer = checkpoint.from_encoder(str(encoders("bert")), config, 0.1)
+    checkpoint.save(tmp_path / "ck", model, tokenizer)
+    checkpoint.save_encoder(tmp_path / "ck", tmp_path / "encoder")
+    hashes = json.loads((tmp_path / "encoder" / "manifest.json").read_text())
+    files = {path.name for path in (tmp_path / "encoder").iterdir()} - {"manifest.json"}
+    assert {"model.safetensors", "reader.safetensors", "config.json", "tokenizer.json"} <= set(hashes) <= files
+    before = checkpoint.version(tmp_path / "encoder")
+    (tmp_path / "encoder" / "reader.safetensors").unlink()
+    assert checkpoint.version(tmp_path / "encoder") != before
 
 
 def test_untargeted_layers_need_no_target(encoders: Callable[[str], Path]) -> None:

@@ -49,9 +49,9 @@ class LayerTrainer(Trainer):
         if self.optimizer is None:
             settings = self.run_config.optimizer
             groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-            assert self.model is not None
+            assert isinstance(self.model, StandpointModel)
             for name, parameter in self.model.named_parameters():
-                rate = settings.lr if name.startswith("encoder.") else settings.head_lr
+                rate = settings.lr if name.startswith(self.model.pretrained) else settings.head_lr
                 decay = settings.weight_decay if parameter.ndim > 1 else 0.0
                 groups.setdefault((rate, decay), []).append(parameter)
             kind, values = self.get_optimizer_cls_and_kwargs(self.args)
