@@ -125,6 +125,13 @@ def test_killed_in_the_middle_it_goes_on_at_the_same_loss(tmp_path: Path) -> Non
     assert version(tmp_path / "out" / "encoder") == version(folder)
 
 
+def test_killed_before_its_first_checkpoint_it_begins_a_new_log(tmp_path: Path) -> None:
+    run(tmp_path, steps=5)
+    (tmp_path / "out" / "checkpoint.pt").unlink()
+    _, lines = run(tmp_path, steps=4)
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+
+
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
 def test_asked_to_stop_it_keeps_everything(kind: signal.Signals, tmp_path: Path) -> None:
     config = write(tmp_path, steps=100_000)
@@ -259,6 +266,21 @@ def test_two_processes_share_a_step(tmp_path: Path) -> None:
     # The same sequences with other words hidden: near, and not the same.
     assert lines[-1]["loss"] == pytest.approx(alone[-1]["loss"], abs=0.2)
     assert AutoModel.from_pretrained(tmp_path / "out" / "encoder").config.hidden_size == 32
+
+
+def test_prepared_here_and_trained_elsewhere(tmp_path: Path) -> None:
+    config = write(tmp_path, steps=3)
+    prepared = subprocess.run(
+        [*COMMAND, str(config), "--prepare"], env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert prepared.stdout.strip() == f"Prepared: {tmp_path / 'out'}", prepared.stderr
+    assert not (tmp_path / "out" / "encoder").exists()
+    (tmp_path / "text.txt").unlink()
+    done = subprocess.run(
+        [*COMMAND, str(config)], env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "encoder" / "model.safetensors").is_file()
 
 
 def test_from_and_minutes_on_the_command_line(tmp_path: Path, encoders: Callable[[str], Path]) -> None:

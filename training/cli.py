@@ -182,6 +182,7 @@ def pretrain(
     start: Annotated[
         str | None, typer.Option("--from", help="go on from this encoder: default, a folder, or a hub name")
     ] = None,
+    prepare: Annotated[bool, typer.Option("--prepare", help="make the tokenizer and the tokens, and stop")] = False,
 ) -> None:
     """Pretrain an encoder from plain text with masked-LM; the same command goes on after an interruption."""
     from training.pretraining.config import PretrainConfig
@@ -193,7 +194,10 @@ def pretrain(
 
     quiet_libraries()
     try:
-        typer.echo(f"Encoder: {run.pretrain(settings, progress)}")
+        if prepare:
+            typer.echo(f"Prepared: {run.make_ready(settings, progress)}")
+        else:
+            typer.echo(f"Encoder: {run.pretrain(settings, progress)}")
     except KeyboardInterrupt:
         progress(f"Stopped; the same command goes on from {settings.output}.")
         raise typer.Exit(130) from None

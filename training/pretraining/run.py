@@ -53,6 +53,17 @@ def pretrain(config: PretrainConfig, say: Callable[[str], None]) -> Path:
         return folder
 
 
+def make_ready(config: PretrainConfig, say: Callable[[str], None]) -> Path:
+    """Make the tokenizer and the tokens alone, for a machine that is better used for training; return the run's folder.
+
+    Raises:
+        ConfigError, DocumentError, CheckpointError: as `pretrain` does.
+    """
+    _claim(config)
+    prepare(config, say)
+    return config.output
+
+
 def _silent(_: str) -> None:
     """The other processes say nothing."""
 
@@ -131,18 +142,16 @@ def _held_out(prepared: Prepared, length: int, device: torch.device) -> torch.Te
 def _resume(config: PretrainConfig, before: PretrainConfig, loop: Loop, say: Callable[[str], None]) -> None:
     """Load the last checkpoint; the one before the decay, where there is now time to stay at the peak for longer."""
     path = config.output / CHECKPOINT
-    if not path.exists():
-        return
-    loop.state.load(path)
-    progress = loop.state.progress
-    fell = schedule.decaying(before.optimizer, schedule.fraction(before, progress))
-    if fell and not schedule.decaying(config.optimizer, schedule.fraction(config, progress)):
-        if (config.output / BEFORE_DECAY).exists():
+    if path.exists():
+        loop.state.load(path)
+        fell = schedule.decaying(before.optimizer, schedule.fraction(before, loop.state.progress))
+        falls = schedule.decaying(config.optimizer, schedule.fraction(config, loop.state.progress))
+        if fell and not falls and (config.output / BEFORE_DECAY).exists():
             loop.state.load(config.output / BEFORE_DECAY)
-        say("longer budget: going on from before the rates fell")
+            say("longer budget: going on from before the rates fell")
+        say(f"resuming at step {loop.state.progress.step:,}")
     if loop.processes.first:
         loop.log.resume(loop.state.progress)
-    say(f"resuming at step {loop.state.progress.step:,}")
 
 
 def _record(config: PretrainConfig, loop: Loop, folder: Path) -> None:
