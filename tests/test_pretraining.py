@@ -125,6 +125,20 @@ def test_killed_in_the_middle_it_goes_on_at_the_same_loss(tmp_path: Path) -> Non
     assert version(tmp_path / "out" / "encoder") == version(folder)
 
 
+def test_dropout_resumes_too(tmp_path: Path, encoders: Callable[[str], Path]) -> None:
+    (tmp_path / "whole").mkdir()
+    values = {"encoder": str(encoders("bert")), "steps": 30, "checkpoint_minutes": 0, "held_out_tokens": 0}
+    _, whole = run(tmp_path / "whole", **values)
+
+    def stop(line: str) -> None:
+        if line.startswith("step 12 "):
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        pretrain(PretrainConfig.build(settings(tmp_path, **values), where="test"), stop)
+    assert losses(run(tmp_path, **values)[1]) == pytest.approx(losses(whole), abs=1e-6)
+
+
 def test_killed_before_its_first_checkpoint_it_begins_a_new_log(tmp_path: Path) -> None:
     run(tmp_path, steps=5)
     (tmp_path / "out" / "checkpoint.pt").unlink()

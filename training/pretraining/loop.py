@@ -67,28 +67,30 @@ class Loop:
     def _tell(self, clock: Clock, done: float, *, last: bool) -> None:
         """Checkpoint and log, where it is time for them."""
         keep = last or clock.kept.due(self.config.checkpoint_minutes * 60)
+        if not keep and not clock.logged.due(self.config.log_seconds):
+            return
+        loss = self._mean_loss()
         if keep:
             self._keep(CHECKPOINT)
         minutes = self.config.export_minutes
         if minutes is not None and clock.exported.due(minutes * 60) and self.processes.first:
             self.state.export(self.config.output / "encoders" / f"{self.state.progress.step:07}", self.tokenizer)
-        if keep or clock.logged.due(self.config.log_seconds):
-            held_out = self.held_out_loss() if keep else None
-            self._note(done, clock.speed(self.state.progress.tokens), held_out)
+        held_out = self.held_out_loss() if keep else None
+        if self.processes.first:
+            speed = clock.speed(self.state.progress.tokens)
+            masked = schedule.masked_share(self.config.masking, done)
+            rate = schedule.rate(self.config.optimizer, done)
+            self.log.add(self.state.progress, loss=loss, held_out=held_out, masked=masked, rate=rate, speed=speed)
 
-    def _note(self, done: float, speed: float, held_out: float | None) -> None:
-        """A line in the log about the steps since the last one."""
+    def _mean_loss(self) -> float:
+        """Of the steps since the last call; one that is no number stops the run, and earlier checkpoints stay."""
         loss = float(torch.stack(self.losses).mean())
         self.losses.clear()
         if not math.isfinite(loss):
             remedy = "lower optimizer.lr and optimizer.matrix_lr, and begin anew in another output folder"
-            raise ConfigError(
-                self.config.output, f"the loss became {loss} by step {self.state.progress.step}; {remedy}"
-            )
-        if self.processes.first:
-            masked = schedule.masked_share(self.config.masking, done)
-            rate = schedule.rate(self.config.optimizer, done)
-            self.log.add(self.state.progress, loss=loss, held_out=held_out, masked=masked, rate=rate, speed=speed)
+            told = f"the loss became {loss} by step {self.state.progress.step}; {remedy}"
+            raise ConfigError(self.config.output, told)
+        return loss
 
     def _step(self, network: nn.Module, done: float) -> None:
         state, config = self.state, self.config
@@ -124,10 +126,11 @@ class Loop:
 
     def _loss(self, network: nn.Module, rows: Tensor, masking: Masking, share: float, number: int) -> Tensor:
         """Of one part; what is hidden depends on the seed, the step, the part and the process alone."""
-        generator = torch.Generator(rows.device)
         place = (self.state.progress.step * 4096 + number) * 4096 + self.processes.rank
-        generator.manual_seed(self.config.seed * (1 << 48) + place)
-        shown, chosen = hide(rows, self.pieces, masking, share, generator)
+        seed = (self.config.seed * (1 << 48) + place) % (1 << 63)
+        shown, chosen = hide(rows, self.pieces, masking, share, torch.Generator(rows.device).manual_seed(seed))
+        # For dropout, where the encoder has any.
+        torch.manual_seed(seed)
         with torch.autocast(rows.device.type, dtype=torch.bfloat16, enabled=self.config.bf16):
             loss: Tensor = network(shown, chosen, rows)
         return loss
