@@ -51,7 +51,7 @@ class Log:
         speed: float,
     ) -> None:
         """One line: loss in nats a masked token, share of tokens masked, share of the peak rates, tokens a second."""
-        line: Line = {"step": progress.step, "tokens": progress.tokens, "seconds": round(progress.seconds, 1)}
+        line: Line = {"step": progress.step, "tokens": progress.tokens, "seconds": round(progress.seconds, 3)}
         line |= {"loss": loss, "masked": round(masked, 4), "rate": round(rate, 4), "speed": round(speed)}
         if held_out is not None:
             line["held_out"] = held_out
