@@ -218,8 +218,8 @@ def test_the_check_for_restated_defaults_works() -> None:
 
 def test_no_placeholder_is_left() -> None:
     for path in tracked():
-        if path.suffix == ".md":
-            assert not re.search(r"@[A-Z]+@|TODO|TBD", (ROOT / path).read_text("utf-8")), path
+        if path.suffix in (".md", ".yaml"):
+            assert not re.search(r"@[A-Z]+@|TODO|TBD|Costs [A-Z]{2,}", (ROOT / path).read_text("utf-8")), path
 
 
 def test_named_files_exist() -> None:
@@ -230,3 +230,10 @@ def test_named_files_exist() -> None:
                 r"`((?:configs|benchmarks|annotations|seeds|docs)/[\w./-]+\.\w+)`", (ROOT / path).read_text()
             ):
                 assert (ROOT / name).exists(), (path, name)
+
+
+def test_links_between_files_lead_somewhere() -> None:
+    for path in tracked():
+        if path.suffix == ".md":
+            for target in re.findall(r"\]\(([^)#:\s]+)\)", (ROOT / path).read_text("utf-8")):
+                assert ((ROOT / path).parent / target).exists(), (path, target)
