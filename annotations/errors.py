@@ -58,6 +58,11 @@ class ServerError(StandpointError):
     """A Label Studio server that is down, refuses, or answers something unexpected."""
 
 
+def first_line(error: BaseException) -> str:
+    """What another library's error says, on one line; its name where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A hint to append to a message: the closest known word, or all of them when none is close."""
     known = sorted(known)

@@ -35,7 +35,7 @@ from inference.tagger import Tagger
 from inference.uncertainty import Measure
 from training.config import RunConfig
 from training.formats import column_files
-from training.run_directory import PACKAGES, _version, hardware
+from training.run_directory import machine
 from training.trainer import fine_tune
 
 SET = Path("ner/worldwide-newswire.tar.xz")
@@ -247,7 +247,7 @@ def main() -> None:
     log = Log(arguments.runs / "results.jsonl", settings)
     documents = newswire(arguments.data / SET, arguments.sizes["sentences"])
     rows = [row for seed in range(arguments.seeds) for row in simulate(documents, seed, arguments, log)]
-    about = {"date": time.strftime("%Y-%m-%d"), **hardware(), **{name: _version(name) for name in PACKAGES[:2]}}
+    about = {"date": time.strftime("%Y-%m-%d"), **machine()}
     seconds = sum(row["seconds"] for row in rows)
     told = {**settings, "seeds": arguments.seeds, "minutes": round(seconds / 60, 1)}
     command = "Command: `OMP_NUM_THREADS=1 python benchmarks/active_learning.py DATA --save benchmarks/results/active_learning`"

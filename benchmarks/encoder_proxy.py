@@ -13,11 +13,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from encoder_runs import Encoder, Results, Row, fine_tuned, numbers, parse_all, save_table, some_of, spread
+from encoder_runs import Encoder, Results, Row, command_line, fine_tuned, parse_all, save_table, some_of, spread
 from public_slices import PROXY
 
 from annotations.errors import StandpointError
@@ -52,13 +51,8 @@ def table(rows: Sequence[Row], encoders: Sequence[Encoder]) -> str:
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__, sets=PROXY, seeds=[0], runs="runs/encoder_proxy")
     parser.add_argument("encoders", nargs="+", metavar="ENCODER", help="[name=][random:]FOLDER, or default for FOLDER")
-    parser.add_argument("--data", type=Path, required=True, help="folder of the public sets")
-    parser.add_argument("--sets", default=",".join(PROXY), help="some of them")
-    parser.add_argument("--seeds", type=numbers, default=[0], help="such as 0,1,2")
-    parser.add_argument("--runs", type=Path, default=Path("runs/encoder_proxy"), help="where finished runs are kept")
-    parser.add_argument("--save", type=Path, help="where the table goes, without suffix")
     return parser.parse_args(arguments)
 
 

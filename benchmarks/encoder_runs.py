@@ -5,13 +5,14 @@ It knows encoders, settings and results. It knows neither files of data nor tabl
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ from inference.model import StandpointConfig
 from inference.windows import encode
 from training.config import RunConfig
 from training.evaluation import bare
-from training.run_directory import PACKAGES, _version, hardware
+from training.run_directory import machine
 from training.shell import progress
 from training.trainer import fine_tune
 
@@ -121,11 +122,6 @@ class Results:
         return row
 
 
-def machine() -> dict[str, Any]:
-    """Hardware and versions behind a result."""
-    return {**hardware(), **{name: _version(name) for name in PACKAGES[:2]}}
-
-
 def key(content: str, split: Split, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
     """All that a result depends on but the code."""
     data = [fingerprint(part) for part in (split.learned, split.scored)]
@@ -212,6 +208,17 @@ def crf(results: Results, split: Split) -> Row:
 def numbers(text: str) -> list[int]:
     """Seeds on the command line: `0,1,2`."""
     return [int(part) for part in text.split(",")]
+
+
+def command_line(about: str | None, *, sets: Iterable[str], seeds: list[int], runs: str) -> argparse.ArgumentParser:
+    """What every comparison of encoders is told: the data, which sets and seeds, where runs are kept, where the table goes."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the public sets")
+    parser.add_argument("--sets", default=",".join(sets), help="some of them")
+    parser.add_argument("--seeds", type=numbers, default=seeds, help="such as 0,1,2")
+    parser.add_argument("--runs", type=Path, default=Path(runs), help="where finished runs are kept")
+    parser.add_argument("--save", type=Path, help="where the table goes, without suffix")
+    return parser
 
 
 def some_of(known: Sequence[str], given: str) -> list[str]:

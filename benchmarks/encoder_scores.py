@@ -12,10 +12,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from encoder_runs import CRF, RANDOM, Encoder, Results, Row, crf, fine_tuned, numbers, save_table, some_of, spread
+from encoder_runs import CRF, RANDOM, Encoder, Results, Row, command_line, crf, fine_tuned, save_table, some_of, spread
 from public_slices import WHOLE
 
 from annotations.errors import StandpointError
@@ -55,13 +54,8 @@ def table(rows: Sequence[Row], name: str, sets: dict[str, str]) -> str:
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder of the public sets")
+    parser = command_line(__doc__, sets=WHOLE, seeds=[0, 1, 2], runs="runs/encoder_scores")
     parser.add_argument("--encoder", default=DEFAULT_ENCODER, help="[name=]FOLDER, or default")
-    parser.add_argument("--sets", default=",".join(WHOLE), help="some of them")
-    parser.add_argument("--seeds", type=numbers, default=[0, 1, 2], help="such as 0,1,2")
-    parser.add_argument("--runs", type=Path, default=Path("runs/encoder_scores"), help="where finished runs are kept")
-    parser.add_argument("--save", type=Path, help="where the table goes, without suffix")
     return parser.parse_args(arguments)
 
 

@@ -19,13 +19,14 @@ from typing import Any
 
 import torch
 from encoder_proxy import SETTINGS
-from encoder_runs import Encoder, Results, fine_tuned, machine, numbers, save_table, some_of
+from encoder_runs import Encoder, Results, command_line, fine_tuned, save_table, some_of
 from public_slices import PROXY
 from transformers import AutoModel
 
 from training.pretraining.config import PretrainConfig
 from training.pretraining.log import read
 from training.pretraining.run import pretrain
+from training.run_directory import machine
 from training.shell import quiet_libraries
 
 SHAPES: dict[str, dict[str, int]] = {
@@ -111,17 +112,12 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     """Measure, print, save."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder of the public sets")
+    parser = command_line(__doc__, sets=("conll", "politics", "newswire"), seeds=[0], runs="runs/encoder_shapes")
     parser.add_argument(
         "--prepared", type=Path, required=True, help="output folder of a run, for its tokenizer and tokens"
     )
     parser.add_argument("--minutes", type=float, default=8.0, help="of pretraining, each")
-    parser.add_argument("--sets", default="conll,politics,newswire")
     parser.add_argument("--shapes", default=",".join(SHAPES))
-    parser.add_argument("--seeds", type=numbers, default=[0])
-    parser.add_argument("--runs", type=Path, default=Path("runs/encoder_shapes"))
-    parser.add_argument("--save", type=Path)
     arguments = parser.parse_args()
     quiet_libraries()
     results = Results(arguments.runs / "results")

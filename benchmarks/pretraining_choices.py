@@ -9,16 +9,17 @@ Run: python benchmarks/pretraining_choices.py ../shared/corpus/news.txt.xz --sav
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
+
+from encoder_runs import save_table
 
 from training.pretraining.config import PretrainConfig
 from training.pretraining.log import read
 from training.pretraining.run import pretrain
-from training.run_directory import hardware, packages
+from training.run_directory import machine
 
 CHOICES: dict[str, dict[str, Any]] = {
     "as shipped": {},
@@ -57,18 +58,14 @@ def measure(corpus: Path, name: str, tokens: int, output: Path) -> dict[str, Any
         "held_out": lines[-1]["held_out"],
         "tokens": lines[-1]["tokens"],
         "speed": speeds[len(speeds) // 2],
+        "date": time.strftime("%Y-%m-%d"),
+        **machine(),
     }
 
 
-def table(rows: list[dict[str, Any]], command: str) -> str:
+def table(rows: list[dict[str, Any]]) -> str:
     """Markdown."""
-    machine, versions = hardware(), packages()
     lines = [
-        "# What the choices of pretraining are worth",
-        "",
-        f"`{command}`, {datetime.date.today()}, {machine['processor']}, {machine['threads']} threads, "
-        f"torch {versions['torch']}, transformers {versions['transformers']}. One seed each.",
-        "",
         "| | held-out loss (nats) | against the first | tokens seen | tokens/s |",
         "|---|---|---|---|---|",
     ]
@@ -77,7 +74,7 @@ def table(rows: list[dict[str, Any]], command: str) -> str:
         difference = f"{row['held_out'] - first:+.2f}" if row is not rows[0] else ""
         cells = [row["name"], f"{row['held_out']:.3f}", difference, f"{row['tokens'] / 1e6:.2f} M", f"{row['speed']:,}"]
         lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -91,10 +88,11 @@ def main() -> None:
     rows = []
     for name in CHOICES:
         rows.append(measure(arguments.corpus, name, arguments.tokens, arguments.output))
-        text = table(rows, " ".join(["python", *sys.argv]))
+        text = table(rows)
         if arguments.save:
-            arguments.save.with_suffix(".md").write_text(text, "utf-8")
-            arguments.save.with_suffix(".json").write_text(json.dumps(rows, indent=2), "utf-8")
+            command = " ".join(["python", *sys.argv])
+            title = "What the choices of pretraining are worth"
+            save_table(arguments.save, title=title, command=command, told="One seed each.", table=text, rows=rows)
     print(text)
 
 

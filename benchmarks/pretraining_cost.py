@@ -10,7 +10,6 @@ Run: python benchmarks/pretraining_cost.py runs/encoder --save benchmarks/result
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import statistics
 import sys
@@ -19,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from encoder_runs import save_table
 from transformers import AutoConfig
 
 from training.pretraining.config import PretrainConfig
 from training.pretraining.log import Line, read
-from training.run_directory import hardware, packages
+from training.run_directory import machine
 
 POINTS = 12
 
@@ -60,8 +60,8 @@ def milestones(lines: list[Line]) -> list[Line]:
     return [line for place, line in enumerate(found) if line not in found[:place]]
 
 
-def report(folder: Path, command: str) -> tuple[str, dict[str, Any]]:
-    """Markdown and numbers of a run's folder."""
+def report(folder: Path) -> tuple[str, str, dict[str, Any]]:
+    """What is told, the table, and the numbers of a run's folder."""
     config = PretrainConfig.build(json.loads((folder / "config.json").read_text("utf-8")), where=folder)
     lines = read(folder / "log.jsonl")
     encoder = AutoConfig.from_pretrained(
@@ -79,28 +79,25 @@ def report(folder: Path, command: str) -> tuple[str, dict[str, Any]]:
         "rate": speed * sum(parts.values()),
         "peak": top,
         "losses": milestones(lines),
+        "date": time.strftime("%Y-%m-%d"),
+        **machine(),
     }
-    return _markdown(values, command), values
+    return _told(values), _table(values["losses"]), values
 
 
-def _markdown(values: dict[str, Any], command: str) -> str:
-    machine, versions = hardware(), packages()
+def _told(values: dict[str, Any]) -> str:
     counted = ", ".join(f"{name} {value / 1e6:.1f}" for name, value in values["operations"].items())
-    text = [
-        "# What pretraining cost",
-        "",
-        f"`{command}`, {datetime.date.today()}, {machine['gpu'] or machine['processor']}, {machine['threads']} threads, "
-        f"torch {versions['torch']}, transformers {versions['transformers']}.",
-        "",
+    return (
         f"{values['tokens'] / 1e6:.1f} M tokens in {values['minutes']} minutes; median {values['speed']:,.0f} tokens/s. "
         f"A token costs {sum(values['operations'].values()) / 1e6:.1f} million operations at the beginning ({counted}), so "
         f"{values['rate'] / 1e9:,.0f} GFLOP/s: {values['rate'] / values['peak']:.0%} of the {values['peak'] / 1e9:,.0f} "
-        "that a large bfloat16 matrix product reaches here.",
-        "",
-        "| tokens | loss, training | masked | loss, held out (15% masked) |",
-        "|---|---|---|---|",
-    ]
-    for line in values["losses"]:
+        "that a large bfloat16 matrix product reaches here."
+    )
+
+
+def _table(losses: list[Line]) -> str:
+    text = ["| tokens | loss, training | masked | loss, held out (15% masked) |", "|---|---|---|---|"]
+    for line in losses:
         cells = [
             f"{line['tokens'] / 1e6:.1f} M",
             f"{line['loss']:.3f}",
@@ -108,7 +105,7 @@ def _markdown(values: dict[str, Any], command: str) -> str:
             f"{line['held_out']:.3f}",
         ]
         text.append("| " + " | ".join(cells) + " |")
-    return "\n".join(text) + "\n"
+    return "\n".join(text)
 
 
 def main() -> None:
@@ -117,11 +114,11 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--save", type=Path)
     arguments = parser.parse_args()
-    text, values = report(arguments.folder, " ".join(["python", *sys.argv]))
+    told, text, values = report(arguments.folder)
+    print(f"{told}\n\n{text}")
     if arguments.save:
-        arguments.save.with_suffix(".md").write_text(text, "utf-8")
-        arguments.save.with_suffix(".json").write_text(json.dumps(values, indent=2), "utf-8")
-    print(text)
+        command = " ".join(["python", *sys.argv])
+        save_table(arguments.save, title="What pretraining cost", command=command, told=told, table=text, rows=[values])
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
 from inference.checkpoint import DEFAULT_ENCODER, encoder_location
 from inference.model import Reader, mean
-from training.run_directory import PACKAGES, _version, hardware
+from training.run_directory import machine
 
 VARIANTS = ("blind", "reader-1", "reader-2", "joint")
 LONGEST = 80
@@ -212,7 +212,7 @@ def main() -> None:
     print(text)
     if arguments.save:
         settings = {key: str(value) for key, value in vars(arguments).items() if key not in ("data", "save")}
-        about = {"date": time.strftime("%Y-%m-%d"), **hardware(), **{name: _version(name) for name in PACKAGES[:2]}}
+        about = {"date": time.strftime("%Y-%m-%d"), **machine()}
         arguments.save.parent.mkdir(parents=True, exist_ok=True)
         head = "# Reading the target: light reader against joint reading\n\n"
         head += f"Command: `{command()}`\n\nMacro F1 on the held-out parts, mean (range over seeds). {settings} {about}"

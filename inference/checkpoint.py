@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from annotations.errors import CheckpointError, ConfigError
+from annotations.errors import CheckpointError, ConfigError, first_line
 from annotations.schema import Schema
 from annotations.storage import replacing
 from inference.config import TaggerConfig
@@ -48,7 +48,7 @@ def load(path: str | Path) -> tuple[StandpointModel, PreTrainedTokenizerBase, Ta
         model = _weights(StandpointModel, path, config=config)
         tokenizer = AutoTokenizer.from_pretrained(path, config=config.encoder_config(), local_files_only=True)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, ConfigError) as error:
-        raise CheckpointError(path, f"cannot be loaded: {_first_line(error)}; copy or train it again") from error
+        raise CheckpointError(path, f"cannot be loaded: {first_line(error)}; copy or train it again") from error
     return model.eval(), tokenizer, tagger
 
 
@@ -95,7 +95,7 @@ def label_schema(path: str | Path) -> Schema:
         return Schema.build(config["tagger"]["label_schema"], where=path)
     except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
         raise CheckpointError(
-            path, f"has no readable tagger config ({_first_line(error)}); copy or train it again"
+            path, f"has no readable tagger config ({first_line(error)}); copy or train it again"
         ) from error
 
 
@@ -131,7 +131,7 @@ def from_encoder(name: str, config: TaggerConfig, dropout: float) -> tuple[Stand
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
             f"encoder {name!r}",
-            f"is neither a complete folder nor a reachable hub model ({_first_line(error)}); "
+            f"is neither a complete folder nor a reachable hub model ({first_line(error)}); "
             f"give a folder with {', '.join(NEEDED)}, a hub name with the hub in reach, or {DEFAULT_ENCODER!r}",
         ) from error
     if problems := list(_misfits(encoder, tokenizer, config)):
@@ -198,7 +198,3 @@ def _positions(encoder: PreTrainedModel) -> int | None:
     table = getattr(getattr(encoder, "embeddings", None), "position_embeddings", None)
     reserved = getattr(table, "padding_idx", None)
     return positions - reserved - 1 if positions and reserved is not None else positions
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -30,6 +30,7 @@ from annotations.schema import Kind, Schema
 from annotations.storage import read_jsonl, replacing
 from annotations.tokens import DOCSTART
 from training.format_names import Format
+from training.pretraining.columns import is_saved_dataset
 
 GMB = "ner_dataset.csv"
 
@@ -159,7 +160,7 @@ def detect(path: Path) -> Format:
 
 
 def _folder(path: Path) -> Format | None:
-    if any((path / name).exists() for name in ("dataset_info.json", "dataset_dict.json")):
+    if is_saved_dataset(path):
         return Format.DATASETS
     return Format.BRAT if next(path.rglob("*.ann"), None) else None
 

@@ -139,6 +139,11 @@ def packages() -> dict[str, str | None]:
     return {name: _version(name) for name in PACKAGES}
 
 
+def machine() -> dict[str, Any]:
+    """Hardware and versions behind a measurement."""
+    return {**hardware(), **{name: _version(name) for name in PACKAGES[:2]}}
+
+
 def _version(name: str) -> str | None:
     try:
         return version(name)

@@ -96,12 +96,14 @@ class Loop:
         state, config = self.state, self.config
         for group in (group for optimizer in state.optimizers for group in optimizer.param_groups):
             group["lr"] = group["initial_lr"] * schedule.rate(config.optimizer, done)
-        parts = self._batch(done)
+        parts, share = self._batch(done), schedule.masked_share(config.masking, done)
         total = torch.zeros((), device=self.processes.device)
         for number, rows in enumerate(parts):
             with self.processes.apart(network, last=number == len(parts) - 1):
-                share = schedule.masked_share(config.masking, done)
-                loss = self._loss(network, rows, config.masking, share, number) / len(parts)
+                seed = self._seed(number)
+                # For dropout, where the encoder has any.
+                torch.manual_seed(seed)
+                loss = self._loss(network, rows, config.masking, share, seed) / len(parts)
                 loss.backward()
             total += loss.detach()
         torch.nn.utils.clip_grad_norm_(state.network.parameters(), config.optimizer.clip)
@@ -124,13 +126,14 @@ class Loop:
         rows = self.sequences.take(length, range(first, first + own))
         return list(rows.split(max(1, config.micro_tokens // length)))
 
-    def _loss(self, network: nn.Module, rows: Tensor, masking: Masking, share: float, number: int) -> Tensor:
-        """Of one part; what is hidden depends on the seed, the step, the part and the process alone."""
+    def _seed(self, number: int) -> int:
+        """What is hidden in a part depends on the seed, the step, the part and the process alone."""
         place = (self.state.progress.step * 4096 + number) * 4096 + self.processes.rank
-        seed = (self.config.seed * (1 << 48) + place) % (1 << 63)
+        return (self.config.seed * (1 << 48) + place) % (1 << 63)
+
+    def _loss(self, network: nn.Module, rows: Tensor, masking: Masking, share: float, seed: int) -> Tensor:
+        """Of one part, with what the seed says hidden."""
         shown, chosen = hide(rows, self.pieces, masking, share, torch.Generator(rows.device).manual_seed(seed))
-        # For dropout, where the encoder has any.
-        torch.manual_seed(seed)
         with torch.autocast(rows.device.type, dtype=torch.bfloat16, enabled=self.config.bf16):
             loss: Tensor = network(shown, chosen, rows)
         return loss
@@ -143,7 +146,10 @@ class Loop:
         network = self.state.network
         network.eval()
         with self.state.averaged():
-            losses = [self._held_out(rows, number) for number, rows in enumerate(self._held_out_parts())]
+            losses = [
+                self._loss(network, rows, HELD_OUT, HELD_OUT.start, number)
+                for number, rows in enumerate(self._held_out_parts())
+            ]
         network.train()
         return float(torch.stack(losses).mean())
 
@@ -151,13 +157,6 @@ class Loop:
         # Whole parts only: every compiled shape costs a minute of compiling.
         size = max(1, self.config.micro_tokens // self.held_out.shape[1])
         yield from (part for part in self.held_out.split(size) if len(part) == size or len(self.held_out) < size)
-
-    def _held_out(self, rows: Tensor, number: int) -> Tensor:
-        generator = torch.Generator(rows.device).manual_seed(number)
-        shown, chosen = hide(rows, self.pieces, HELD_OUT, HELD_OUT.start, generator)
-        with torch.autocast(rows.device.type, dtype=torch.bfloat16, enabled=self.config.bf16):
-            loss: Tensor = self.state.network(shown, chosen, rows)
-        return loss
 
     def _keep(self, name: str) -> None:
         if self.processes.first:

@@ -19,7 +19,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import BaseModelOutput
 
-from annotations.errors import CheckpointError
+from annotations.errors import CheckpointError, first_line
 from inference.checkpoint import encoder_location
 from training.pretraining.config import PretrainOptimizer, Shape
 
@@ -53,10 +53,9 @@ def known_model(name: str) -> PreTrainedModel:
     try:
         found: PreTrainedModel = AutoModelForMaskedLM.from_pretrained(encoder_location(name), dtype=torch.float32)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
         raise CheckpointError(
             f"encoder {name!r}",
-            f"cannot go on with masked-LM ({reason}); give an encoder's folder or a hub name with the hub in reach",
+            f"cannot go on with masked-LM ({first_line(error)}); give an encoder's folder or a hub name with the hub in reach",
         ) from error
     return found
 
@@ -91,11 +90,13 @@ class MaskedLM(nn.Module):
 def optimizers(network: MaskedLM, settings: PretrainOptimizer) -> list[torch.optim.Optimizer]:
     """AdamW, and Muon for the matrices of the encoder's layers where it is asked for; weight decay on matrices only."""
     embedded = {id(own.weight) for own in network.modules() if isinstance(own, nn.Embedding)}
-    inside = {id(parameter) for parameter in network.encoder.parameters() if id(parameter) not in embedded}
+    inside = {id(parameter) for parameter in network.encoder.parameters()} - embedded
+    if settings.name == "adamw":
+        inside = set()
     groups: dict[str, list[nn.Parameter]] = {"matrices": [], "others": [], "vectors": []}
     for parameter in network.parameters():
         name = "vectors" if parameter.ndim != 2 else "matrices" if id(parameter) in inside else "others"
-        groups["others" if name == "matrices" and settings.name == "adamw" else name].append(parameter)
+        groups[name].append(parameter)
     decays = [(groups["others"], settings.weight_decay), (groups["vectors"], 0.0)]
     plain = [{"params": own, "weight_decay": decay} for own, decay in decays if own]
     made: list[torch.optim.Optimizer] = [

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from annotations.errors import CheckpointError
+from annotations.errors import CheckpointError, first_line
 from annotations.storage import replacing
 from inference.checkpoint import encoder_tokenizer
 from training.pretraining.config import PretrainConfig
@@ -102,8 +102,9 @@ def _tokenizer(config: PretrainConfig, texts: list[Path], say: Say) -> PreTraine
         try:
             made = encoder_tokenizer(where)
         except (OSError, ValueError, KeyError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise CheckpointError(where, f"has no tokenizer that can be loaded ({reason}); check the name") from error
+            raise CheckpointError(
+                where, f"has no tokenizer that can be loaded ({first_line(error)}); check the name"
+            ) from error
         missing = [name for name in ("cls", "sep", "mask") if getattr(made, f"{name}_token_id") is None]
         if missing:
             raise CheckpointError(where, f"has a tokenizer without {', '.join(missing)} token, which masked-LM needs")

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from annotations.errors import CheckpointError
+from annotations.errors import CheckpointError, first_line
 from training.pretraining.network import MaskedLM
 from training.pretraining.schedule import Progress
 
@@ -71,13 +71,14 @@ class State:
 
     def save(self, path: Path) -> None:
         """Write everything; a kill meanwhile leaves the earlier file."""
-        part = path.with_suffix(".part")
         kept = {
             "network": self.network.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "average": self.average,
             "progress": asdict(self.progress),
         }
+        # One name for all parts: a kill while writing leaves one file that the next checkpoint replaces.
+        part = path.with_suffix(".part")
         torch.save(kept, part)
         part.replace(path)
 
@@ -97,8 +98,7 @@ class State:
                     own.copy_(average)
             self.progress = Progress(**kept["progress"])
         except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise CheckpointError(path, f"cannot be resumed ({reason}); remove it to begin anew") from error
+            raise CheckpointError(path, f"cannot be resumed ({first_line(error)}); remove it to begin anew") from error
 
 
 def begin(network: MaskedLM, optimizers: list[torch.optim.Optimizer], ema: float) -> State:
