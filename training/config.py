@@ -67,6 +67,8 @@ class RunConfig(Config):
     """Losses."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Dropout in front of the heads and in the reader."""
+    token_masking: float = Field(default=0.0, ge=0, lt=1)
+    """Share of a text's tokens shown as the mask token while training."""
     bf16: bool = True
     """Train in bfloat16 autocast; weights stay 32-bit."""
     seed: int = Field(default=0, ge=0)

@@ -24,14 +24,16 @@ from inference.model import StandpointModel
 from inference.tagger import Tagger
 from training.config import RunConfig
 from training.data import collate_rows, dataset
+from training.masking import TokenMasking
 from training.objective import Objective, class_weights
 
 
 class LayerTrainer(Trainer):
-    """Trainer with the loss over layers and a learning rate of their own for heads."""
+    """Trainer with the loss over layers, hidden tokens, and a learning rate of their own for heads."""
 
-    def __init__(self, *, objective: Objective, run: RunConfig, **rest: Any) -> None:
+    def __init__(self, *, objective: Objective, hide: TokenMasking, run: RunConfig, **rest: Any) -> None:
         self.objective: Objective = objective
+        self.hide: TokenMasking = hide
         self.run_config: RunConfig = run
         super().__init__(**rest)
 
@@ -40,6 +42,8 @@ class LayerTrainer(Trainer):
     ) -> Any:
         """The objective on one batch of `collate_rows`."""
         gold, owners = inputs.pop("gold"), inputs.pop("owners")
+        if model.training:
+            inputs["input_ids"] = self.hide(inputs["input_ids"])
         logits = model(**inputs)
         loss: Tensor = self.objective(logits, gold, owners)
         return (loss, logits) if return_outputs else loss
@@ -119,6 +123,7 @@ def _trainer(
     objective = Objective(schema, config.objective, class_weights(data, schema, config.objective.class_weights))
     return LayerTrainer(
         objective=objective,
+        hide=TokenMasking(tokenizer, config.token_masking),
         run=config,
         model=model,
         args=arguments(config, folder),
