@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from statistics import mean
 from typing import Any
 
+from training import score_plot
+
 Row = dict[str, Any]
-COLOURS = ("#777777", "#c2571a", "#1a6fc2")
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 640, 380, 56, 44, 16
 
 
 def values(rows: Sequence[Row], strategy: str, number: int, key: str) -> list[float]:
@@ -67,45 +67,13 @@ def verdict(rows: Sequence[Row], strategies: Sequence[str]) -> list[str]:
 
 def svg(rows: Sequence[Row], strategies: Sequence[str]) -> str:
     """Mean F1 by articles annotated; bars are the range over seeds."""
-    counts = sorted({row["articles"] for row in rows})
-    low = int(min(row["f1"] for row in rows) * 20) / 20
-    high = max(low + 0.05, (int(max(row["f1"] for row in rows) * 20) + 1) / 20)
-
-    def x(count: float) -> float:
-        return LEFT + (count - counts[0]) / max(1, counts[-1] - counts[0]) * (WIDTH - LEFT - 24)
-
-    def y(value: float) -> float:
-        return HEIGHT - BOTTOM - (value - low) / (high - low) * (HEIGHT - BOTTOM - TOP)
-
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12">',
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>',
-    ]
-    for step in range(round((high - low) * 20) + 1):
-        value = low + step / 20
-        parts.append(f'<path d="M{LEFT} {y(value):.1f}H{WIDTH - 24}" stroke="#dddddd"/>')
-        parts.append(f'<text x="{LEFT - 8}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.2f}</text>')
-    for count in counts:
-        parts.append(f'<text x="{x(count):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{count}</text>')
-    parts.append(
-        f'<text x="{WIDTH / 2}" y="{HEIGHT - 6}" text-anchor="middle">articles annotated (micro F1 of names)</text>'
-    )
-    for place, (strategy, colour) in enumerate(zip(strategies, COLOURS, strict=False)):
-        parts += _line(rows, strategy, colour, place, x, y)
-    return "\n".join([*parts, "</svg>"]) + "\n"
+    return score_plot.svg([_line(rows, strategy) for strategy in strategies], "articles annotated (micro F1 of names)")
 
 
-def _line(rows: Sequence[Row], strategy: str, colour: str, place: int, x: Any, y: Any) -> list[str]:
-    points, bars = [], []
+def _line(rows: Sequence[Row], strategy: str) -> score_plot.Line:
+    points = []
     for number in sorted({row["round"] for row in rows}):
-        found, at = values(rows, strategy, number, "f1"), x(mean(values(rows, strategy, number, "articles")))
-        at += (place - 1) * 3
-        points.append(f"{at:.1f},{y(mean(found)):.1f}")
-        bars.append(f'<path d="M{at:.1f} {y(min(found)):.1f}V{y(max(found)):.1f}" stroke="{colour}" opacity="0.5"/>')
-    low = HEIGHT - BOTTOM - 60 + 18 * place
-    return [
-        *bars,
-        f'<polyline points="{" ".join(points)}" fill="none" stroke="{colour}" stroke-width="2"/>',
-        f'<path d="M{WIDTH - 210} {low}h24" stroke="{colour}" stroke-width="2"/>',
-        f'<text x="{WIDTH - 180}" y="{low + 4}">{strategy}</text>',
-    ]
+        found = values(rows, strategy, number, "f1")
+        at = mean(values(rows, strategy, number, "articles"))
+        points.append(score_plot.Point(at, mean(found), min(found), max(found)))
+    return score_plot.Line(strategy, points)

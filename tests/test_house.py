@@ -123,7 +123,7 @@ def test_every_shipped_yaml_loads_and_says_how_to_run_it(path: Path) -> None:
     header = re.match(r"(# .*\n)+", text)
     assert header
     assert re.search(r"^# .*\bosts\b|^# Costs", header[0], re.MULTILINE), "what it costs"
-    command = re.search(r"^# Run: standpoint (\w+) (?:--\S+ )?(\S+)", header[0], re.MULTILINE)
+    command = re.search(r"^# Run: standpoint ([\w-]+) (?:--\S+ )?(\S+)", header[0], re.MULTILINE)
     assert command, "the command that runs it"
     assert ROOT / command[2] == path
     kind = {"schema": Schema, "train": RunConfig, "pretrain": PretrainConfig, "serve": ServeConfig}[command[1]]
@@ -163,7 +163,7 @@ def test_the_readme_lists_every_module_and_nothing_else() -> None:
 def test_the_readmes_commands_and_links_exist() -> None:
     text = (ROOT / "README.md").read_text("utf-8")
     help_text = _fresh("import sys; sys.argv=['standpoint','--help']\nfrom training.cli import main\nmain()")
-    for command in set(re.findall(r"^standpoint (\w+)", text, re.MULTILINE)):
+    for command in set(re.findall(r"^standpoint ([\w-]+)", text, re.MULTILINE)):
         assert f" {command} " in help_text, command
     for link in re.findall(r"\]\((?!http)([^)#]+)\)", text):
         assert (ROOT / link).exists(), link

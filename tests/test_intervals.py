@@ -9,7 +9,7 @@ from conftest import annotate
 from annotations.comparison import compare
 from annotations.document import Document, Span
 from annotations.schema import Schema
-from training.crossval import folds
+from training.folds import folds
 from training.intervals import markdown, scores, verdicts
 
 TEXT = "The Taliban met al-Qaeda in Kabul. VOA denied it."

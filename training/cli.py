@@ -9,9 +9,10 @@ from typing import Annotated
 
 import typer
 
+from training.evaluation_cli import compare, crossval, evaluate, learning_curve
 from training.labels_cli import labels
 from training.serve_cli import serve
-from training.shell import progress, quiet_libraries, reported
+from training.shell import ConfigPath, Overrides, progress, quiet_libraries, reported
 
 app = typer.Typer(
     help="Who is named, and who says what about a claim: train, score and use a tagger for annotated news.",
@@ -24,8 +25,6 @@ app = typer.Typer(
 app.add_typer(labels, name="labels")
 
 DEFAULT_MODEL = Path("runs/train/checkpoint")
-Overrides = Annotated[list[str] | None, typer.Argument(help="settings to override, such as optimizer.lr=3e-4")]
-ConfigPath = Annotated[Path, typer.Argument(help="YAML file of the run")]
 
 
 @app.command()
@@ -51,48 +50,8 @@ def train(
         typer.echo(f"Run: {run.path}\nTagger: {run.checkpoint}")
 
 
-@app.command()
-@reported
-def crossval(
-    config: ConfigPath,
-    overrides: Overrides = None,
-    seeds: Annotated[str, typer.Option(help="comma-separated seeds")] = "0,1,2",
-    baselines: Annotated[bool, typer.Option(help="also score CRF and TF-IDF on the same folds")] = True,
-    save: Annotated[Path | None, typer.Option(help="also write the table to SAVE.md and SAVE.json")] = None,
-) -> None:
-    """Leave one article out: train on the others, tag it, for every article and several seeds."""
-    from training.config import CrossvalConfig, RunConfig
-
-    settings = RunConfig.load(config, overrides or [])
-    rounds = CrossvalConfig.build({"seeds": seeds.split(","), "baselines": baselines}, where="--seeds")
-    from training import crossval_report
-
-    quiet_libraries()
-    command = " ".join(["standpoint", *sys.argv[1:]])
-    with redirect_stdout(sys.stderr):
-        text = crossval_report.run(settings, rounds, command=command, save=save, say=progress)
-    typer.echo(text)
-
-
-@app.command()
-@reported
-def evaluate(
-    checkpoint: Annotated[Path, typer.Argument(help="checkpoint folder")],
-    data: Annotated[list[Path], typer.Argument(help="annotated .jsonl or Label Studio .json files")],
-    output: Annotated[Path | None, typer.Option(help="folder for report.txt, report.md, metrics.json")] = None,
-) -> None:
-    """Score a checkpoint on annotated documents."""
-    from training import runs
-    from training.run_directory import RunDirectory
-
-    quiet_libraries()
-    report, predicted, imported = runs.evaluate_checkpoint(checkpoint, data)
-    if imported.repairs or imported.left_out:
-        progress(str(imported))
-    if output:
-        note = f"{checkpoint} scored on {', '.join(map(str, data))}."
-        runs.write_report(RunDirectory(output), report, predicted, note=note)
-    typer.echo(report.text())
+for _command in (crossval, evaluate, compare, learning_curve):
+    app.command()(reported(_command))
 
 
 @app.command()

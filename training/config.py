@@ -121,3 +121,29 @@ class CrossvalConfig(Config):
     """One full round of folds for each seed."""
     baselines: bool = True
     """Also score the CRF and TF-IDF baselines on the same folds."""
+    folds: int | None = Field(default=None, ge=2)
+    """How many folds the groups are dealt to; one for each group where unset."""
+
+
+class LearningCurveConfig(Config):
+    """How the training data of each fold grows."""
+
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0, 1, 2), min_length=1)
+    """Each seed draws an order of the groups of its own, and trains with it."""
+    sizes: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Numbers of groups to train on."""
+    fractions: tuple[Annotated[float, Field(gt=0, le=1)], ...] = ()
+    """The same as shares of the smallest fold's training groups. Without either: up to six sizes, from one group to all."""
+    folds: int | None = Field(default=None, ge=2)
+    """How many folds the groups are dealt to; one for each group where unset."""
+
+    @field_validator("seeds", "sizes", "fractions")
+    @classmethod
+    def _once(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        return tuple(sorted(set(values)))
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if self.sizes and self.fractions:
+            raise ValueError("sizes and fractions are both given; choose one")
+        return self

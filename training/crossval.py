@@ -1,40 +1,28 @@
-"""Leave-one-group-out cross-validation: every article is tagged by a tagger that never saw it.
+"""Cross-validation by group: every article is tagged by a tagger that never saw it.
 
-It knows folds, seeds and systems to compare. Scores and intervals are `training.intervals`' business.
+It knows seeds, systems to compare, and predictions kept on disk. Scores and intervals are `training.intervals`' business.
 """
 
 from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from annotations.document import Document
-from annotations.errors import ConfigError, DocumentError
+from annotations.errors import ConfigError
 from annotations.storage import read_jsonl, write_jsonl
 from training.config import CrossvalConfig, RunConfig
 from training.evaluation import bare
+from training.folds import CURVE, FOLDS, Fold, folds, scheme, unlearned
 from training.run_directory import RunDirectory
 from training.trainer import fine_tune
 
 Predict = Callable[[list[Document], list[Document]], list[Document]]
 Report = Callable[[str], None]
-
-
-def folds(documents: Sequence[Document]) -> Iterator[tuple[str, list[Document], list[Document]]]:
-    """(group, training documents, held-out documents) for every group, all documents of a group together.
-
-    Raises:
-        DocumentError: there are fewer than two groups.
-    """
-    groups = sorted({document.fold for document in documents})
-    if len(groups) < 2:
-        raise DocumentError("data", f"cross-validation needs at least two groups, found {len(groups)}; set `group`")
-    for group in groups:
-        train = [document for document in documents if document.fold != group]
-        yield group, train, [document for document in documents if document.fold == group]
 
 
 def crossval(
@@ -49,32 +37,55 @@ def crossval(
     """
     if settings.baselines and find_spec("pycrfsuite") is None:
         raise ConfigError("the CRF baseline", "needs python-crfsuite; pip install 'standpoint[baselines]'")
-    begun = any((config.output / "folds").rglob("*.jsonl"))
-    origin = RunDirectory(config.output).claim(config, documents, begun=begun)
-    results = {"tagger": [_round(config, seed, documents, say) for seed in settings.seeds]}
+    dealing = list(folds(documents, settings.folds))
+    for warning in unlearned(dealing, documents, config.tagger.label_schema):
+        say(f"warning: {warning}")
+    origin = claim(config, documents)
+    results = {"tagger": [_round(config, settings, seed, dealing, say) for seed in settings.seeds]}
     if settings.baselines:
         for name, predict in baselines(config).items():
-            say(f"{name}: {len({document.fold for document in documents})} folds")
-            results[name] = [[found for _, train, test in folds(documents) for found in predict(train, bare(test))]]
+            say(f"{name}: {len(dealing)} folds")
+            results[name] = [[found for _, train, test in dealing for found in predict(train, bare(test))]]
     return results, origin
 
 
-def _round(config: RunConfig, seed: int, documents: Sequence[Document], say: Report) -> list[Document]:
+def claim(config: RunConfig, documents: Sequence[Document]) -> dict[str, Any]:
+    """Take the output folder, or find it as the same config, data and encoder left it. Raises ConfigError like `RunDirectory`."""
+    begun = any(any((config.output / name).rglob("*.jsonl")) for name in (FOLDS, CURVE))
+    return RunDirectory(config.output).claim(config, documents, begun=begun)
+
+
+def _round(
+    config: RunConfig, settings: CrossvalConfig, seed: int, dealing: Sequence[Fold], say: Report
+) -> list[Document]:
     predicted: list[Document] = []
-    for group, train, test in folds(documents):
-        kept = config.output / "folds" / f"seed-{seed}" / f"{_safe(group)}.jsonl"
+    for fold in dealing:
+        kept = scheme(config.output / FOLDS, settings.folds) / f"seed-{seed}" / f"{safe_name(fold.name)}.jsonl"
         if not kept.exists():
-            say(f"seed {seed}: training without {group}")
-            scratch = config.output / "trainer"
-            own = config.model_copy(update={"seed": seed, "trainer": {"disable_tqdm": True, **config.trainer}})
-            shutil.rmtree(scratch, ignore_errors=True)
-            write_jsonl(kept, fine_tune(own, train, scratch).tag(bare(test)))
-            shutil.rmtree(scratch, ignore_errors=True)
-        predicted += read_jsonl(kept)
+            say(f"seed {seed}: training without {fold.name}")
+        predicted += kept_predictions(config, seed, fold, kept)
     return predicted
 
 
-def _safe(group: str) -> str:
+def kept_predictions(config: RunConfig, seed: int, fold: Fold, kept: Path) -> list[Document]:
+    """The fold's held-out documents as a tagger trained on the others labels them: from `kept`, or trained and kept there.
+
+    Raises:
+        ConfigError: `kept` holds other documents.
+    """
+    if not kept.exists():
+        scratch = config.output / "trainer"
+        own = config.model_copy(update={"seed": seed, "trainer": {"disable_tqdm": True, **config.trainer}})
+        shutil.rmtree(scratch, ignore_errors=True)
+        write_jsonl(kept, fine_tune(own, fold.train, scratch).tag(bare(fold.test)))
+        shutil.rmtree(scratch, ignore_errors=True)
+    predicted = list(read_jsonl(kept))
+    if {document.id for document in predicted} != {document.id for document in fold.test}:
+        raise ConfigError(kept, f"holds other documents than {fold.name}; choose output=…, or remove it")
+    return predicted
+
+
+def safe_name(group: str) -> str:
     """A file name for a group, different for different groups."""
     shown = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in group)[:60]
     return f"{shown}-{hashlib.sha256(group.encode()).hexdigest()[:8]}"

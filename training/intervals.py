@@ -47,6 +47,30 @@ class Score:
         }
 
 
+@dataclass(frozen=True)
+class Difference:
+    """One score minus another one of the same layer, on the same resamples."""
+
+    mean: float
+    low: float
+    """Lower end of the 95% bootstrap interval by group."""
+    high: float
+    """Upper end."""
+    better: float
+    """Share of the resamples in which the first is higher."""
+    worse: float
+    """Share of the resamples in which the second is higher."""
+
+
+def difference(own: Score, other: Score) -> Difference:
+    """How much higher `own` is; paired, since both saw the same draws."""
+    draws = own.draws - other.draws
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return Difference(
+        own.mean - other.mean, float(low), float(high), float(np.mean(draws > 0)), float(np.mean(draws < 0))
+    )
+
+
 def scores(
     results: dict[str, list[list[Document]]], gold: Sequence[Document], schema: Schema, *, resamples: int = 2000
 ) -> list[Score]:
@@ -64,6 +88,15 @@ def scores(
     ]
 
 
+def layer_scores(
+    results: dict[str, list[list[Document]]], gold: Sequence[Document], layer: str, schema: Schema
+) -> list[Score]:
+    """`scores` on one layer alone, drawn from the groups whose gold annotates it; other documents play no part."""
+    own = Schema(layers={layer: schema.layers[layer]})
+    annotated = [document for document in gold if layer in document.labels]
+    return scores(results, annotated, own) if annotated else []
+
+
 def _score(
     system: str, layer: str, rounds: list[list[Document]], gold: Sequence[Document], schema: Schema, drawn: Floats
 ) -> Score:
@@ -78,11 +111,16 @@ def _score(
 
 def _counts(gold: Sequence[Document], predicted: Sequence[Document], schema: Schema, layer: str) -> Floats:
     """True positives, false positives and false negatives. Shape: (groups, labels, 3)."""
+    groups: dict[str, list[Document]] = {}
+    for document in gold:
+        groups.setdefault(document.fold, []).append(document)
+    found: dict[str, list[Document]] = {}
+    for document in predicted:
+        found.setdefault(document.id, []).append(document)
     rows = []
-    for group in sorted({document.fold for document in gold}):
-        own = [document for document in gold if document.fold == group]
-        names = {document.id for document in own}
-        compared = compare(own, [document for document in predicted if document.id in names], schema)
+    for _, own in sorted(groups.items()):
+        answers = [answer for document in own for answer in found.get(document.id, ())]
+        compared = compare(own, answers, schema)
         rows.append([_triple(counts) for counts in compared.layers[layer].counts.values()])
     return np.asarray(rows, dtype=np.float64)
 
@@ -111,12 +149,12 @@ def verdicts(found: Sequence[Score], system: str) -> list[str]:
     lines = []
     for own in (score for score in found if score.system == system):
         for other in (score for score in found if score.layer == own.layer and score.system != system):
-            low, high = np.percentile(own.draws - other.draws, [2.5, 97.5])
-            difference = own.mean - other.mean
+            apart = difference(own, other)
+            low, high = apart.low, apart.high
             word = "beats" if low > 0 else "is beaten by" if high < 0 else "is not clearly different from"
             lines.append(
                 f"{own.layer}: {system} {word} {other.system} "
-                f"({own.measure} {difference:+.3f}, 95% interval {low:+.3f} to {high:+.3f})"
+                f"({own.measure} {apart.mean:+.3f}, 95% interval {low:+.3f} to {high:+.3f})"
             )
     return lines
 

@@ -11,7 +11,7 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ PACKAGES = ("torch", "transformers", "datasets", "tokenizers", "accelerate", "se
 FINISHED = "run.json"
 CONFIG = "config.yaml"
 INPUTS = "inputs.json"
+PREDICTIONS = "predictions.jsonl"
+EVALUATION = "evaluation.json"
 
 
 def is_main_process() -> bool:
@@ -100,6 +102,14 @@ class RunDirectory:
     def write_json(self, name: str, value: Any) -> None:
         """Write indented JSON."""
         self.write(name, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_table(place: Path, text: str, values: Mapping[str, object]) -> None:
+    """`place.md` and `place.json`, each whole or not at all."""
+    with replacing(place.with_name(place.name + ".md")) as out:
+        out.write(text + "\n")
+    with replacing(place.with_name(place.name + ".json")) as out:
+        out.write(json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def resolved_yaml(config: RunConfig) -> str:

@@ -19,7 +19,7 @@ from training.config import RunConfig
 from training.data import unreachable
 from training.evaluation import evaluate
 from training.report import Report
-from training.run_directory import RunDirectory, is_main_process
+from training.run_directory import EVALUATION, PREDICTIONS, RunDirectory, is_main_process
 from training.trainer import check_arguments, fine_tune
 
 SEEN = 50
@@ -107,7 +107,13 @@ def write_report(run: RunDirectory, report: Report, predicted: Sequence[Document
     run.write("report.txt", f"{note}\n\n{report.text()}\n")
     run.write("report.md", f"{note}\n\n{report.markdown()}\n")
     run.write_json("metrics.json", {"note": note, **report.to_dict()})
-    write_jsonl(run.path / "predictions.jsonl", predicted)
+    write_jsonl(run.path / PREDICTIONS, predicted)
+
+
+def write_origin(run: RunDirectory, path: Path, data: Sequence[Path]) -> None:
+    """What a checkpoint was scored on, so that the result can be compared with others later."""
+    schema = checkpoint.label_schema(path).model_dump(mode="json")
+    run.write_json(EVALUATION, {"checkpoint": str(path), "data": [str(file) for file in data], "schema": schema})
 
 
 def evaluate_checkpoint(path: Path, data: Sequence[Path]) -> tuple[Report, list[Document], ImportReport]:

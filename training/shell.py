@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from annotations.errors import StandpointError
+
+Overrides = Annotated[list[str] | None, typer.Argument(help="settings to override, such as optimizer.lr=3e-4")]
+ConfigPath = Annotated[Path, typer.Argument(help="YAML file of the run")]
 
 EXTRA = {
     "datasets": "training",
