@@ -38,8 +38,7 @@ class Config(BaseModel):
         """Validate plain values, naming `where` they came from in any error."""
         if not isinstance(values, dict):
             raise ConfigError(where, f"expected settings as `key: value`, found {type(values).__name__}")
-        values = copy.deepcopy(values)
-        problems = [problem for text in overrides if (problem := _override(values, text))]
+        values, problems = overridden(values, overrides)
         try:
             config = cls.model_validate(values)
         except ValidationError as error:
@@ -63,6 +62,13 @@ def read_yaml(path: str | Path) -> Any:
     except (yaml.YAMLError, ValueError) as error:  # a ValueError is a bad byte, or a date such as 2024-02-31
         raise ConfigError(path, f"is not valid YAML: {' '.join(str(error).split())}") from error
     return {} if values is None else values
+
+
+def overridden(values: dict[str, Any], overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """A copy with overrides such as `optimizer.lr=3e-4` applied, and one sentence for each that could not be."""
+    values = copy.deepcopy(values)
+    problems = [problem for text in overrides if (problem := _override(values, text))]
+    return values, problems
 
 
 class _Loader(yaml.SafeLoader):

@@ -20,11 +20,19 @@ from annotations.schema import Schema
 from training.config import RunConfig
 from training.pretraining.config import PretrainConfig
 from training.serve_config import ServeConfig
+from training.sweep.config import SweepConfig
 
 FLOORS = ("annotations", "inference", "training")
 MODULES = sorted(path for floor in FLOORS for path in (ROOT / floor).rglob("*.py"))
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 TOP = {"README.md", "LICENSE", "Makefile", "pyproject.toml", ".gitignore", ".gitattributes"}
+KINDS = {
+    "schema": Schema,
+    "train": RunConfig,
+    "pretrain": PretrainConfig,
+    "serve": ServeConfig,
+    "sweep": SweepConfig,
+}
 FOLDERS = {"training", "inference", "annotations", "seeds", "configs", "tests", "docs", "benchmarks", ".ci"}
 
 
@@ -126,8 +134,7 @@ def test_every_shipped_yaml_loads_and_says_how_to_run_it(path: Path) -> None:
     command = re.search(r"^# Run: standpoint ([\w-]+) (?:--\S+ )?(\S+)", header[0], re.MULTILINE)
     assert command, "the command that runs it"
     assert ROOT / command[2] == path
-    kind = {"schema": Schema, "train": RunConfig, "pretrain": PretrainConfig, "serve": ServeConfig}[command[1]]
-    assert kind.load(path)
+    assert KINDS[command[1]].load(path)
 
 
 def test_the_encoder_that_ships_is_the_one_in_its_manifest() -> None:
@@ -207,8 +214,11 @@ def _restated(values: dict[str, object], model: type[BaseModel], path: str = "")
 def test_yaml_files_hold_only_differences(path: Path) -> None:
     values = yaml.safe_load(path.read_text("utf-8"))
     if "layers" not in values:
-        kind = RunConfig if "tagger" in values else ServeConfig if "store" in values else PretrainConfig
+        marks = {"tagger": RunConfig, "store": ServeConfig, "space": SweepConfig}
+        kind = next((kind for mark, kind in marks.items() if mark in values), PretrainConfig)
         assert not _restated(values, kind)
+        if kind is SweepConfig and isinstance(values["run"], dict):
+            assert not _restated(values["run"], RunConfig)
 
 
 def test_the_check_for_restated_defaults_works() -> None:

@@ -18,7 +18,7 @@ from inference.config import TaggerConfig
 from training.config import RunConfig
 from training.data import collate_rows, dataset
 from training.masking import TokenMasking
-from training.trainer import _trainer
+from training.trainer import trainer_for
 
 
 @pytest.mark.parametrize("family", ["wordpiece", "byte-bpe", "unigram"])
@@ -55,7 +55,7 @@ def test_the_trainer_hides_while_training_and_nothing_afterwards(
     run = RunConfig.build({**values, "encoder": start, "token_masking": 0.5}, where="test")
     model, tokenizer = checkpoint.from_encoder(start, config, 0.1)
     rows = dataset(gold(2), tokenizer, config)
-    trainer = _trainer(run, model, tokenizer, rows, tmp_path)
+    trainer = trainer_for(run, model, tokenizer, rows, tmp_path)
     seen: list[torch.Tensor] = []
     model.encoder.register_forward_pre_hook(lambda _, args, kwargs: seen.append(kwargs["input_ids"]), with_kwargs=True)
     batch = collate_rows(list(rows), config, tokenizer.pad_token_id)

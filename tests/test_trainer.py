@@ -13,7 +13,7 @@ from inference import checkpoint
 from inference.config import TaggerConfig
 from training.config import RunConfig
 from training.data import dataset
-from training.trainer import _plain_attention, _trainer
+from training.trainer import plain_attention, trainer_for
 
 
 @pytest.mark.parametrize("known", [False, True])
@@ -28,7 +28,7 @@ def test_fresh_weights_learn_at_the_heads_rate(
     values = {"tagger": config.model_dump(mode="json"), "data": {"train": ["x"]}, "output": str(tmp_path / "run")}
     run = RunConfig.build({**values, "encoder": start}, where="test")
     model, tokenizer = checkpoint.from_encoder(start, config, 0.1)
-    trainer = _trainer(run, model, tokenizer, dataset(gold(2), tokenizer, config), tmp_path / "run")
+    trainer = trainer_for(run, model, tokenizer, dataset(gold(2), tokenizer, config), tmp_path / "run")
     rates = {
         id(parameter): group["lr"] for group in trainer.create_optimizer().param_groups for parameter in group["params"]
     }
@@ -41,6 +41,6 @@ def test_attention_is_plain_while_training_and_fused_afterwards(
     config: TaggerConfig, encoders: Callable[[str], Path]
 ) -> None:
     model, _ = checkpoint.from_encoder(str(encoders("modernbert")), config, 0.1)
-    with _plain_attention(model):
+    with plain_attention(model):
         assert model.encoder.config._attn_implementation == "eager"
     assert model.encoder.config._attn_implementation == "sdpa"

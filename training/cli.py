@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -13,6 +14,7 @@ from training.evaluation_cli import compare, crossval, evaluate, learning_curve
 from training.labels_cli import labels
 from training.serve_cli import serve
 from training.shell import ConfigPath, Overrides, progress, quiet_libraries, reported
+from training.sweep_cli import sweep
 
 app = typer.Typer(
     help="Who is named, and who says what about a claim: train, score and use a tagger for annotated news.",
@@ -48,6 +50,35 @@ def train(
         run, _ = finished
         typer.echo((run.path / "report.txt").read_text("utf-8"))
         typer.echo(f"Run: {run.path}\nTagger: {run.checkpoint}")
+
+
+@app.command()
+@reported
+def check(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object instead of text")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="make no training steps: no estimate of time and memory")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="as for train: a finished run may be replaced")] = False,
+) -> None:
+    """Tell everything that is wrong with config, data and encoder, and what training will cost. Writes nothing.
+
+    Exit status: 0 ready to train, perhaps with warnings; 2 problems.
+    """
+    from training.preflight import report
+    from training.preflight.run import preflight
+
+    quiet_libraries()
+    with redirect_stdout(sys.stderr):
+        found = preflight(config, overrides or [], quick=quick, force=force)
+    if as_json:
+        typer.echo(json.dumps(report.to_dict(found), ensure_ascii=False, allow_nan=False, indent=1))
+    else:
+        typer.echo(report.text(found))
+    if not found.ready:
+        raise typer.Exit(2)
 
 
 for _command in (crossval, evaluate, compare, learning_curve):
@@ -163,6 +194,7 @@ def pretrain(
 
 
 app.command()(reported(serve))
+app.command()(reported(sweep))
 
 
 def main() -> None:

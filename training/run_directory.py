@@ -65,12 +65,31 @@ class RunDirectory:
         Returns what is known of the run at its start. Raises ConfigError when the folder holds a finished run, an
         unfinished one of other inputs, or something else.
         """
+        self._refuse_finished()
+        return self.claim(config, documents, begun=self._begun)
+
+    def examine(self, config: RunConfig, documents: Sequence[Document]) -> None:
+        """Raise what `begin` would raise, and write nothing."""
+        self._refuse_finished()
+        self._origin(config, documents, begun=self._begun)
+
+    @property
+    def _begun(self) -> bool:
+        return any(self.trainer.glob("checkpoint-*"))
+
+    def _refuse_finished(self) -> None:
         if self.finished:
             raise ConfigError(self.path, "holds a finished run; choose another folder with output=…, or pass --force")
-        return self.claim(config, documents, begun=any(self.trainer.glob("checkpoint-*")))
 
     def claim(self, config: RunConfig, documents: Sequence[Document], *, begun: bool) -> dict[str, Any]:
         """Write `config.yaml` and `inputs.json`; where work has `begun` already, they must be what they were then."""
+        origin = self._origin(config, documents, begun=begun)
+        self.write(CONFIG, resolved_yaml(config))
+        self.write_json(INPUTS, origin)
+        return origin
+
+    def _origin(self, config: RunConfig, documents: Sequence[Document], *, begun: bool) -> dict[str, Any]:
+        """What is known of the run at its start; raises ConfigError where the folder cannot take it."""
         resolved, origin = resolved_yaml(config), provenance(config, documents)
         known = self.path / INPUTS
         if begun and known.exists():
@@ -84,8 +103,6 @@ class RunDirectory:
             origin["started"] = before["started"]
         elif not known.exists() and self.path.exists() and any(self.path.iterdir()):
             raise ConfigError(self.path, "is a folder of something else; choose another one with output=…")
-        self.write(CONFIG, resolved)
-        self.write_json(INPUTS, origin)
         return origin
 
     def finish(self, origin: dict[str, Any]) -> None:

@@ -36,11 +36,11 @@ def train(config: RunConfig, *, force: bool = False) -> tuple[RunDirectory, Repo
     """
     schema = config.tagger.label_schema
     documents, imported = annotated_documents(config.data.train, schema)
-    learned, held_out = _split(documents, config.data.held_out)
+    learned, held_out = held_apart(documents, config.data.held_out)
     unseen, imported_too = annotated_documents(config.data.test, schema)
-    _apart(learned, [*held_out, *unseen])
-    replacing = force and RunDirectory(config.output).finished
-    run = RunDirectory(config.output.with_name(f".{config.output.name}.new") if replacing else config.output)
+    apart(learned, [*held_out, *unseen])
+    run = destination(config.output, force=force)
+    replacing = run.path != config.output
     if replacing and run.finished and is_main_process():
         # Killed between finishing and taking its place.
         shutil.rmtree(run.path)
@@ -67,7 +67,13 @@ def train(config: RunConfig, *, force: bool = False) -> tuple[RunDirectory, Repo
     return (_swap(run, config.output) if replacing else run), report
 
 
-def _apart(learned: Sequence[Document], scored: Sequence[Document]) -> None:
+def destination(output: Path, *, force: bool) -> RunDirectory:
+    """Where a run is made: its own folder, or, with `force` and a finished run in it, one beside it that will replace it."""
+    run = RunDirectory(output)
+    return RunDirectory(output.with_name(f".{output.name}.new")) if force and run.finished else run
+
+
+def apart(learned: Sequence[Document], scored: Sequence[Document]) -> None:
     """Raise DocumentError where a text that is scored is also learned from, or an id is scored twice."""
     texts = {document.text: document.id for document in learned}
     problems = [
@@ -88,7 +94,8 @@ def _swap(run: RunDirectory, place: Path) -> RunDirectory:
     return RunDirectory(place)
 
 
-def _split(documents: Sequence[Document], groups: Sequence[str]) -> tuple[list[Document], list[Document]]:
+def held_apart(documents: Sequence[Document], groups: Sequence[str]) -> tuple[list[Document], list[Document]]:
+    """The documents of other groups, and those of the groups held out. Raises ConfigError where a group has no document."""
     known = {document.fold for document in documents}
     if unknown := [f"no group {group!r}; {did_you_mean(group, known)}" for group in groups if group not in known]:
         raise ConfigError("data.held_out", unknown)

@@ -26,6 +26,7 @@ EXTRA = {
     "spacy": "spacy",
     "fastapi": "serve",
     "uvicorn": "serve",
+    "optuna": "sweep",
 }
 
 
