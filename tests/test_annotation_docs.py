@@ -30,7 +30,7 @@ def place(tmp_path: Path, staff: Staff, encoders: Callable[[str], Path], monkeyp
     own.mkdir()
     write_jsonl(own / "gold.jsonl", gold(3))
     run = write_run(own, "configs/schema.yaml", own / "gold.jsonl", encoders("modernbert"))
-    subprocess.run([COMMAND, "train", str(run)], cwd=tmp_path, check=True, capture_output=True, timeout=300)
+    subprocess.run([COMMAND, "train", str(run)], cwd=tmp_path, check=True, capture_output=True, timeout=600)
     (tmp_path / "runs" / "demo").mkdir(parents=True)
     (tmp_path / "runs" / "demo" / "checkpoint").symlink_to(own / "run" / "checkpoint")
     monkeypatch.setenv("LABEL_STUDIO_URL", staff.local.url)
@@ -43,7 +43,7 @@ def run(line: str, place: Path, more: list[str]) -> str:
     command, *arguments = shlex.split(line)
     assert command == "standpoint"
     done = subprocess.run(
-        [COMMAND, *arguments, *more], cwd=place, capture_output=True, text=True, timeout=300, check=False
+        [COMMAND, *arguments, *more], cwd=place, capture_output=True, text=True, timeout=600, check=False
     )
     allowed = (0, 1) if arguments[:2] == ["labels", "lint"] else (0,)
     assert done.returncode in allowed, (line, done.stdout, done.stderr)
@@ -83,6 +83,6 @@ def test_the_pages_other_commands_exist() -> None:
     for line in (line for line in shown if "standpoint labels" in line or "standpoint serve" in line):
         _, *arguments = shlex.split(line.removeprefix("$ "))
         depth = 2 if arguments[0] == "labels" else 1
-        done = subprocess.run([COMMAND, *arguments[:depth], "--help"], capture_output=True, text=True, timeout=60)
+        done = subprocess.run([COMMAND, *arguments[:depth], "--help"], capture_output=True, text=True, timeout=600)
         assert done.returncode == 0
         assert all(word.partition("=")[0] in done.stdout for word in arguments if word.startswith("--")), line

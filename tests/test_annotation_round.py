@@ -193,7 +193,7 @@ def killed(command: list[str], token: str, when: Callable[[], bool]) -> None:
 def finished(command: list[str], token: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end, which must be a good one."""
     environment = {**os.environ, "LABEL_STUDIO_API_KEY": token}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, cwd=ROOT)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     return done
 

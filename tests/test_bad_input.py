@@ -165,7 +165,7 @@ WITHOUT = f"import sys; sys.modules |= dict.fromkeys({EXTRAS!r})\n"
 
 def _without_extras(*arguments: str) -> subprocess.CompletedProcess[str]:
     code = WITHOUT + f"sys.argv = ['standpoint', *{list(arguments)!r}]\nfrom training.cli import main\nmain()"
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=600)
 
 
 def test_a_missing_extra_is_named(tmp_path: Path) -> None:

@@ -240,7 +240,7 @@ def test_without_spacy_the_message_names_the_extra(tmp_path: Path) -> None:
     code = "import sys\nsys.modules['spacy'] = None\nfrom training.cli import main\nmain()"
     arguments = ["labels", "convert", tmp_path / "gold.jsonl", "--to", "spacy", "--output", tmp_path / "x.spacy"]
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 2
     assert "pip install 'standpoint[spacy]'" in done.stderr
 

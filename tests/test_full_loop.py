@@ -151,6 +151,6 @@ def test_the_whole_loop(
 def test_commands_say_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LABEL_STUDIO_API_KEY", raising=False)
     command = [sys.executable, "-c", "from training.cli import main; main()", "labels", "pull", "--project", "1"]
-    done = subprocess.run([*command, "--output", "x"], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    done = subprocess.run([*command, "--output", "x"], capture_output=True, text=True, timeout=600, cwd=ROOT)
     assert done.returncode == 2
     assert "set LABEL_STUDIO_API_KEY to a personal access token" in done.stderr

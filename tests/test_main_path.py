@@ -183,18 +183,18 @@ def test_tag_reads_and_writes_every_format(finished: Path, tmp_path: Path, form:
 def test_tag_reads_standard_input_and_writes_a_page(finished: Path, tmp_path: Path) -> None:
     command = [COMMAND, "tag", "-", "--model", str(finished / "run" / "checkpoint")]
     line = Document(id="x", text="The Taliban met in Kabul.").to_json() + "\n"
-    done = subprocess.run(command, input=line.encode(), capture_output=True, check=True, timeout=120)
+    done = subprocess.run(command, input=line.encode(), capture_output=True, check=True, timeout=600)
     assert json.loads(done.stdout)["id"] == "x"
-    done = subprocess.run(command, input="Two.\r\nLines 😀".encode(), capture_output=True, check=True, timeout=120)
+    done = subprocess.run(command, input="Two.\r\nLines 😀".encode(), capture_output=True, check=True, timeout=600)
     assert json.loads(done.stdout)["text"] == "Two.\r\nLines 😀"
     export = json.dumps([{"id": 7, **to_task(Document(id="task", text="The Taliban met."), ["entity"])}])
-    done = subprocess.run(command, input=export.encode(), capture_output=True, check=True, timeout=120)
+    done = subprocess.run(command, input=export.encode(), capture_output=True, check=True, timeout=600)
     assert json.loads(done.stdout)["id"] == "task"
-    done = subprocess.run(command, input=b"\n{broken\n" + line.encode(), capture_output=True, timeout=120, check=False)
+    done = subprocess.run(command, input=b"\n{broken\n" + line.encode(), capture_output=True, timeout=600, check=False)
     assert done.returncode == 2
     assert b"line 2" in done.stderr
     page = tmp_path / "page.html"
-    subprocess.run([*command, "--html", str(page)], input=line.encode(), capture_output=True, check=True, timeout=120)
+    subprocess.run([*command, "--html", str(page)], input=line.encode(), capture_output=True, check=True, timeout=600)
     assert "<html" in page.read_text("utf-8")
 
 
@@ -313,11 +313,11 @@ def test_a_killed_run_goes_on(tmp_path: Path, encoders: Callable[[str], Path]) -
         process.send_signal(signal.SIGKILL)
     assert not (tmp_path / "run" / "run.json").exists()
     (tmp_path / "run" / "trainer" / "checkpoint-9999").mkdir()
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=180)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "run.json").exists()
     changed = subprocess.run(
-        [*command, "epochs=2", "--force"], capture_output=True, text=True, check=False, timeout=180
+        [*command, "epochs=2", "--force"], capture_output=True, text=True, check=False, timeout=600
     )
     assert changed.returncode == 0, changed.stderr
     assert RunConfig.load(tmp_path / "run" / "config.yaml").epochs == 2
@@ -329,7 +329,7 @@ def test_two_processes_train_one_run(tmp_path: Path, encoders: Callable[[str], P
     config = write_run(tmp_path, "configs/schema.yaml", data, encoders("bert"))
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--no-python"]
     done = subprocess.run(
-        [*launch, COMMAND, "train", str(config)], capture_output=True, text=True, check=False, timeout=180
+        [*launch, COMMAND, "train", str(config)], capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Tagger:") == 1

@@ -352,7 +352,7 @@ def test_bad_requests_are_refused(backend: Serving) -> None:
 def test_one_process_serves_a_store(backend: Serving) -> None:
     command = [COMMAND, "serve", "--label-studio", str(backend.log.parent / "serve.yaml")]
     environment = {**os.environ, "LABEL_STUDIO_API_KEY": TOKEN}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 2
     assert f"pid {backend.process.pid}" in done.stderr
 

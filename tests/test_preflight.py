@@ -362,7 +362,7 @@ def test_the_command_itself(encoders: Encoders, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
 
     def call(*more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*command, *more], capture_output=True, text=True, env=environment, timeout=300)
+        return subprocess.run([*command, *more], capture_output=True, text=True, env=environment, timeout=600)
 
     good = call("--json")
     assert good.returncode == 0, good.stderr

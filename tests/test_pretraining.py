@@ -115,7 +115,7 @@ def test_killed_in_the_middle_it_goes_on_at_the_same_loss(tmp_path: Path) -> Non
     process.kill()
     process.communicate()
     done = subprocess.run(
-        [*COMMAND, str(config)], env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=120
+        [*COMMAND, str(config)], env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == 0, done.stderr
     assert "resuming at step" in done.stderr
@@ -271,7 +271,7 @@ def test_two_processes_share_a_step(tmp_path: Path) -> None:
     config = write(tmp_path, steps=30)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--no-python"]
     done = subprocess.run(
-        [*launch, *COMMAND, str(config)], env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=180
+        [*launch, *COMMAND, str(config)], env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == 0, done.stderr
     lines = read(tmp_path / "out" / "log.jsonl")
@@ -287,13 +287,13 @@ def test_two_processes_share_a_step(tmp_path: Path) -> None:
 def test_prepared_here_and_trained_elsewhere(tmp_path: Path) -> None:
     config = write(tmp_path, steps=3)
     prepared = subprocess.run(
-        [*COMMAND, str(config), "--prepare"], env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=120
+        [*COMMAND, str(config), "--prepare"], env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=600
     )
     assert prepared.stdout.strip() == f"Prepared: {tmp_path / 'out'}", prepared.stderr
     assert not (tmp_path / "out" / "encoder").exists()
     (tmp_path / "text.txt").unlink()
     done = subprocess.run(
-        [*COMMAND, str(config)], env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=120
+        [*COMMAND, str(config)], env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "encoder" / "model.safetensors").is_file()
@@ -307,7 +307,7 @@ def test_from_and_minutes_on_the_command_line(tmp_path: Path, encoders: Callable
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == f"Encoder: {tmp_path / 'out' / 'encoder'}"

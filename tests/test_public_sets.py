@@ -236,7 +236,7 @@ def data(tmp_path: Path) -> Path:
 
 def test_the_command_writes_documents_that_the_schema_allows(data: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "training.public_sets", str(data), str(tmp_path / "out")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
     schema = Schema.load(SCHEMA)
     sizes = {name: len(list(read_jsonl(tmp_path / "out" / f"{name}.jsonl", schema))) for name in SETS}
@@ -248,7 +248,7 @@ def test_the_command_writes_documents_that_the_schema_allows(data: Path, tmp_pat
     assert f"{tmp_path / 'out' / 'wnut17.jsonl'}: 12 documents, 12 spans in layer 'wnut' (person 12)" in done.stdout
     assert {public.layer for public in SETS.values()} == set(schema.layers)
     bare = [*command, "--held-out", str(tmp_path)]
-    refused = subprocess.run(bare, capture_output=True, text=True, check=False, timeout=60)
+    refused = subprocess.run(bare, capture_output=True, text=True, check=False, timeout=600)
     assert refused.returncode == 2 and "check --held-out" in refused.stderr
 
 

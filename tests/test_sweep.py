@@ -204,7 +204,7 @@ def test_ctrl_c_stops_and_more_trials_go_on(finished: Path, tmp_path: Path, enco
         worker = until(lambda: worker_at(folder), process)
         assert "another sweep is at work" in refused(path)
         process.send_signal(signal.SIGINT)
-        assert f"the same command goes on from {folder}" in process.communicate(timeout=300)[1]
+        assert f"the same command goes on from {folder}" in process.communicate(timeout=600)[1]
         assert process.returncode == 130
     assert ended(worker)
     cli("sweep", path)
