@@ -6,11 +6,12 @@ It knows files and lines. What a document may contain is the Document's and the 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from annotations.document import Document
 from annotations.errors import DocumentError
@@ -84,6 +85,17 @@ def write_jsonl(path: str | Path, documents: Iterable[Document]) -> int:
             out.write(document.to_json() + "\n")
             count += 1
     return count
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with replacing(path) as out:
+        out.write(text)
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write indented JSON whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 @contextmanager

@@ -87,8 +87,7 @@ def _windows(
 ) -> Iterator[Window]:
     tokens = tokenize(text, tokenizer, "text")
     prefix, suffix = special_tokens(tokenizer)
-    room = config.tokens - len(prefix) - len(suffix) - 2 * config.context
-    for core in cores(sentence_tokens(tokens.offsets, sentences(text)), room):
+    for core in cores(sentence_tokens(tokens.offsets, sentences(text)), room(tokenizer, config)):
         start, end = core[0].start, core[-1].end
         left, right = max(0, start - config.context), min(len(tokens.ids), end + config.context)
         shift = len(prefix) - left
@@ -100,6 +99,11 @@ def _windows(
             documents=places,
             targets=targets,
         )
+
+
+def room(tokenizer: PreTrainedTokenizerBase, config: WindowConfig) -> int:
+    """How many tokens of a window are predicted at most: its length without context and special tokens."""
+    return config.tokens - sum(map(len, special_tokens(tokenizer))) - 2 * config.context
 
 
 def texts(windows: Sequence[Window]) -> list[tuple[list[int], list[int]]]:

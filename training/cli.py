@@ -13,7 +13,7 @@ import typer
 from training.evaluation_cli import compare, crossval, evaluate, learning_curve
 from training.labels_cli import labels
 from training.serve_cli import serve
-from training.shell import ConfigPath, Overrides, progress, quiet_libraries, reported
+from training.shell import ConfigPath, Overrides, progress, quiet_libraries, reported, resumable
 from training.sweep_cli import sweep
 
 app = typer.Typer(
@@ -183,14 +183,11 @@ def pretrain(
     from training.pretraining import run
 
     quiet_libraries()
-    try:
+    with resumable(settings.output):
         if prepare:
             typer.echo(f"Prepared: {run.make_ready(settings, progress)}")
         else:
             typer.echo(f"Encoder: {run.pretrain(settings, progress)}")
-    except KeyboardInterrupt:
-        progress(f"Stopped; the same command goes on from {settings.output}.")
-        raise typer.Exit(130) from None
 
 
 app.command()(reported(serve))

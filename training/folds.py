@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -117,9 +117,9 @@ def unlearned(dealing: Sequence[Fold], documents: Sequence[Document], schema: Sc
 
 
 def _annotated(documents: Sequence[Document], schema: Schema) -> int:
-    return sum(learnable(document, schema) for document in documents)
+    return sum(learnable(document, schema.layers) for document in documents)
 
 
-def learnable(document: Document, schema: Schema) -> bool:
-    """Whether a document annotates a layer of the schema, be it with nothing in it."""
-    return bool(document.text.strip() and set(document.labels) & set(schema.layers))
+def learnable(document: Document, layers: Iterable[str]) -> bool:
+    """Whether a document has a text and annotates one of these layers, be it with nothing in it."""
+    return bool(document.text.strip() and set(document.labels) & set(layers))

@@ -70,7 +70,7 @@ def learning_curve(
 
 def planned(dealing: Sequence[Fold], settings: LearningCurveConfig, schema: Schema) -> Iterator[Task]:
     """Every training, seed by seed and fold by fold; a smaller part of a fold is always within the larger ones."""
-    groups = {fold.name: {one.fold for one in fold.train if learnable(one, schema)} for fold in dealing}
+    groups = {fold.name: {one.fold for one in fold.train if learnable(one, schema.layers)} for fold in dealing}
     sizes = chosen_sizes(settings, min(map(len, groups.values())))
     for seed in settings.seeds:
         for fold in dealing:
@@ -102,7 +102,7 @@ def chosen_sizes(settings: LearningCurveConfig, most: int) -> list[int]:
 
 
 def _idle(documents: Sequence[Document], schema: Schema) -> Iterator[str]:
-    idle = {one.fold for one in documents} - {one.fold for one in documents if learnable(one, schema)}
+    idle = {one.fold for one in documents} - {one.fold for one in documents if learnable(one, schema.layers)}
     if idle:
         yield f"{len(idle)} groups annotate no layer of the schema and are not counted as training groups"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from annotations.errors import DocumentError
 from annotations.reading import annotated_documents
-from annotations.storage import replacing
+from annotations.storage import write_text
 from training.config import LearningCurveConfig, RunConfig
 from training.learning_curve import learning_curve
 from training.outlook import Outlook, outlooks
@@ -45,8 +45,7 @@ def run(
     for place in [*([save] if save else []), config.output / name]:
         text = markdown(found, about, picture=f"{place.name}.svg")
         write_table(place, text, values)
-        with replacing(place.with_name(f"{place.name}.svg")) as out:
-            out.write(drawing(found))
+        write_text(place.with_name(f"{place.name}.svg"), drawing(found))
     return text
 
 

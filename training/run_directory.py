@@ -21,7 +21,7 @@ import yaml
 
 from annotations.document import Document
 from annotations.errors import ConfigError
-from annotations.storage import fingerprint, replacing
+from annotations.storage import fingerprint, write_json, write_text
 from inference.checkpoint import encoder_version
 from training.config import RunConfig
 
@@ -113,20 +113,17 @@ class RunDirectory:
 
     def write(self, name: str, text: str) -> None:
         """Write a text file whole or not at all."""
-        with replacing(self.path / name) as out:
-            out.write(text)
+        write_text(self.path / name, text)
 
     def write_json(self, name: str, value: Any) -> None:
         """Write indented JSON."""
-        self.write(name, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        write_json(self.path / name, value)
 
 
 def write_table(place: Path, text: str, values: Mapping[str, object]) -> None:
     """`place.md` and `place.json`, each whole or not at all."""
-    with replacing(place.with_name(place.name + ".md")) as out:
-        out.write(text + "\n")
-    with replacing(place.with_name(place.name + ".json")) as out:
-        out.write(json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(place.with_name(place.name + ".md"), text + "\n")
+    write_json(place.with_name(place.name + ".json"), values)
 
 
 def resolved_yaml(config: RunConfig) -> str:

@@ -6,7 +6,8 @@ It knows no command.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,6 +49,16 @@ def reported(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(2) from error
 
     return wrapped
+
+
+@contextmanager
+def resumable(folder: Path) -> Iterator[None]:
+    """Ctrl-C ends a command that goes on from its folder with a word that says so, and exit status 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        progress(f"Stopped; the same command goes on from {folder}.")
+        raise typer.Exit(130) from None
 
 
 def quiet_libraries() -> None:

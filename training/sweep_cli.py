@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from training.shell import progress, quiet_libraries
+from training.shell import progress, quiet_libraries, resumable
 
 
 def sweep(
@@ -27,8 +27,5 @@ def sweep(
     from training.sweep import run as job
 
     quiet_libraries()
-    try:
+    with resumable(settings.output):
         typer.echo(job.sweep(settings, workers=workers, minutes=minutes, say=progress))
-    except KeyboardInterrupt:
-        progress(f"Stopped; the same command goes on from {settings.output}.")
-        raise typer.Exit(130) from None

@@ -24,6 +24,7 @@ from inference.model import StandpointModel
 from inference.tagger import Tagger
 from training.config import RunConfig
 from training.data import collate_rows, dataset
+from training.folds import learnable
 from training.masking import TokenMasking
 from training.objective import Objective, class_weights
 
@@ -163,7 +164,7 @@ def arguments(config: RunConfig, folder: Path) -> TrainingArguments:
 
 def _require_labels(documents: Sequence[Document], config: RunConfig) -> None:
     layers = config.tagger.label_schema.layers
-    if not any(document.text.strip() and set(document.labels) & set(layers) for document in documents):
+    if not any(learnable(document, layers) for document in documents):
         raise DocumentError(
             "training data", "annotates no layer of the schema in any text; check data.train and the schema"
         )

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from annotations.document import Document
 from annotations.errors import DocumentError
 from inference.config import TaggerConfig, WindowConfig
-from inference.windows import Window, encode, special_tokens
+from inference.windows import Window, encode, room
 from training.data import unreachable
 from training.preflight.config import Finding
 from training.preflight.data import shown
@@ -66,28 +66,29 @@ def encode_each(
         sound = []
         for document in same:
             # Without the text this is about the target alone.
-            told = _refused([document.model_copy(update={"text": ""})], tokenizer, config)
+            _, told = _encoded([document.model_copy(update={"text": ""})], tokenizer, config)
             problems += [Finding(f"document {document.id!r}", problem) for problem in told]
             sound += [] if told else [document]
-        told = _refused(sound, tokenizer, config)
+        windows, told = _encoded(sound, tokenizer, config)
         problems += [Finding(f"document {document.id!r}", f"text {problem}") for document in sound for problem in told]
         if sound and not told:
-            found.append(Encoded(sound, encode(sound, tokenizer, config)))
+            found.append(Encoded(sound, windows))
     return found, problems
 
 
-def _refused(documents: Sequence[Document], tokenizer: PreTrainedTokenizerBase, config: TaggerConfig) -> Sequence[str]:
+def _encoded(
+    documents: Sequence[Document], tokenizer: PreTrainedTokenizerBase, config: TaggerConfig
+) -> tuple[list[Window], Sequence[str]]:
+    """The windows, or why there are none."""
     try:
-        encode(documents, tokenizer, config)
+        return encode(documents, tokenizer, config), ()
     except DocumentError as error:
-        return error.problems
-    return ()
+        return [], error.problems
 
 
 def token_facts(encoded: Sequence[Encoded], tokenizer: PreTrainedTokenizerBase, config: WindowConfig) -> dict[str, Any]:
     """Sentences, tokens (context not counted) and windows of distinct texts, and the lengths of sentences in tokens."""
     lengths = sorted(length for each in encoded for length in each.sentence_lengths().values())
-    special = sum(map(len, special_tokens(tokenizer)))
     return {
         "sentences": len(lengths),
         "tokens": sum(lengths),
@@ -97,7 +98,7 @@ def token_facts(encoded: Sequence[Encoded], tokenizer: PreTrainedTokenizerBase, 
             "percentile_95": lengths[round(0.95 * (len(lengths) - 1))] if lengths else 0,
             "longest": lengths[-1] if lengths else 0,
             "window": config.tokens,
-            "window_without_context": config.tokens - special - 2 * config.context,
+            "window_without_context": room(tokenizer, config),
         },
     }
 

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from annotations.storage import replacing
+from annotations.storage import write_json, write_text
 from training.config import RunConfig
 from training.run_directory import resolved_yaml
 from training.sweep.config import SweepConfig, Value, measure_of, own_values, with_parameters
 from training.sweep.picture import svg
 from training.sweep.sampler import write_study
-from training.sweep.trials import State, Trial, best, write_json
+from training.sweep.trials import State, Trial, best
 
 HONESTY = (
     "The best score of a sweep is optimistic: it was chosen for being high (Cawley and Talbot, 2010, JMLR 11, 2079–2107). "
@@ -28,8 +27,8 @@ ORDER = (State.COMPLETE, State.PRUNED, State.RUNNING, State.FAILED)
 def write(settings: SweepConfig, config: RunConfig, trials: Sequence[Trial], about: dict[str, Any]) -> None:
     """Write `trials.md`, `trials.json`, `trials.svg`, `study.log` and, once a trial is complete, `best.yaml`."""
     folder, measure = settings.output, measure_name(settings, config)
-    _write(folder / "trials.md", markdown(settings, config, trials, about))
-    _write(folder / "trials.svg", svg(settings.space, trials, measure))
+    write_text(folder / "trials.md", markdown(settings, config, trials, about))
+    write_text(folder / "trials.svg", svg(settings.space, trials, measure))
     write_study(settings, trials, folder / "study.log")
     found = best(trials)
     values = {
@@ -44,12 +43,7 @@ def write(settings: SweepConfig, config: RunConfig, trials: Sequence[Trial], abo
     }
     write_json(folder / "trials.json", values)
     if found:
-        _write(folder / "best.yaml", best_yaml(settings, config, found))
-
-
-def _write(path: Path, text: str) -> None:
-    with replacing(path) as out:
-        out.write(text)
+        write_text(folder / "best.yaml", best_yaml(settings, config, found))
 
 
 def measure_name(settings: SweepConfig, config: RunConfig) -> str:

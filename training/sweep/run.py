@@ -26,7 +26,7 @@ from annotations.reading import annotated_documents
 from annotations.storage import replacing, write_jsonl
 from inference.checkpoint import from_encoder
 from training.config import RunConfig
-from training.folds import folds
+from training.folds import folds, learnable
 from training.run_directory import RunDirectory
 from training.runs import held_apart
 from training.sweep import report as sweep_report
@@ -89,7 +89,7 @@ def checked_steps(settings: SweepConfig, config: RunConfig, documents: Sequence[
     problems = []
     for fold in dealing:
         for part, found in (("learn from", fold.train), ("score on", fold.test)):
-            if not any(document.text.strip() and set(document.labels) & wanted for document in found):
+            if not any(learnable(document, wanted) for document in found):
                 groups = f" ({', '.join(sorted({one.fold for one in fold.test})[:3])}, …)" if settings.folds else ""
                 problems.append(f"{fold.name}{groups} has nothing to {part} that annotates {name}; lower folds")
     if problems:

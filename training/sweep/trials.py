@@ -15,7 +15,7 @@ from statistics import fmean, median
 from typing import Any
 
 from annotations.errors import DocumentError
-from annotations.storage import replacing
+from annotations.storage import write_json
 from training.sweep.config import Pruner, Value
 
 Step = tuple[int, int]
@@ -119,12 +119,6 @@ class Trials:
 def fold_path(folder: Path, number: int, step: Step) -> Path:
     """Where a fold's score is kept."""
     return folder / f"{number:04d}" / f"seed-{step[0]}-fold-{step[1]}.json"
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON whole or not at all."""
-    with replacing(path) as out:
-        out.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def _read_json(path: Path) -> Any:

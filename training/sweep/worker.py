@@ -26,14 +26,14 @@ import torch
 from annotations.comparison import LayerComparison, compare
 from annotations.document import Document
 from annotations.errors import StandpointError, first_line
-from annotations.storage import read_jsonl
+from annotations.storage import read_jsonl, write_json
 from inference.tagger import Tagger
 from training.config import RunConfig
 from training.evaluation import bare
 from training.folds import folds
 from training.shell import quiet_libraries
 from training.sweep.config import SweepConfig, measure_of, with_parameters
-from training.sweep.trials import FoldScore, fold_path, write_json
+from training.sweep.trials import FoldScore, fold_path
 from training.trainer import fine_tune
 
 CUT_SHORT = 75
