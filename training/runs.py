@@ -20,7 +20,7 @@ from training.data import unreachable
 from training.evaluation import evaluate
 from training.report import Report
 from training.run_directory import EVALUATION, PREDICTIONS, RunDirectory, is_main_process
-from training.trainer import check_arguments, fine_tune
+from training.trainer import check_arguments, fine_tune, process_group_left
 
 SEEN = 50
 
@@ -46,10 +46,12 @@ def train(config: RunConfig, *, force: bool = False) -> tuple[RunDirectory, Repo
         shutil.rmtree(run.path)
     check_arguments(config, run.trainer)
     if not is_main_process():
-        fine_tune(config, learned, run.trainer)
+        with process_group_left():
+            fine_tune(config, learned, run.trainer)
         return None
     origin = run.begin(config, learned)
-    tagger = fine_tune(config, learned, run.trainer)
+    with process_group_left():
+        tagger = fine_tune(config, learned, run.trainer)
     part = run.path / "checkpoint.part"
     checkpoint.save(part, tagger.engine.model, tagger.tokenizer)
     shutil.rmtree(run.checkpoint, ignore_errors=True)

@@ -84,6 +84,16 @@ def fine_tune(config: RunConfig, documents: Sequence[Document], folder: Path) ->
 
 
 @contextmanager
+def process_group_left() -> Iterator[None]:
+    """Under torchrun, leave the process group that the Trainer joined: its threads may abort a process that just ends."""
+    try:
+        yield
+    finally:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
+@contextmanager
 def plain_attention(model: StandpointModel) -> Iterator[None]:
     """On CPU the fused attention kernel is slow on the way back: plain attention trains 1.2 to 1.4 times as fast."""
     fused = model.encoder.config._attn_implementation
