@@ -17,7 +17,7 @@ import torch
 import yaml
 from conftest import seed_text
 from safetensors.torch import load_file
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
 from annotations.errors import CheckpointError, ConfigError, StandpointError
 from inference.checkpoint import version
@@ -94,6 +94,16 @@ def test_what_is_exported_is_the_average(tmp_path: Path) -> None:
     last = kept["network"]["encoder.embeddings.tok_embeddings.weight"]
     assert not torch.allclose(weights, last, atol=1e-3)
     assert any(own.shape == weights.shape and torch.allclose(weights, own, atol=1e-3) for own in kept["average"])
+
+
+def test_another_run_goes_on_at_the_loss_that_was_reached(tmp_path: Path) -> None:
+    folder, before = run(tmp_path, steps=150)
+    assert (folder / "model.safetensors").stat().st_size < 2.2 * sum(
+        parameter.numel() for parameter in AutoModelForMaskedLM.from_pretrained(folder).parameters()
+    )
+    (tmp_path / "more").mkdir()
+    _, after = run(tmp_path / "more", encoder=str(folder), steps=1, optimizer={"lr": 1e-9, "matrix_lr": 1e-9})
+    assert after[0]["held_out"] == pytest.approx(before[-1]["held_out"], abs=0.02)
 
 
 def test_encoders_are_kept_on_the_way(tmp_path: Path) -> None:

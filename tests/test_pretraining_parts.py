@@ -180,7 +180,9 @@ def test_the_loss_is_that_of_transformers(architecture: str, encoders: Callable[
     torch.manual_seed(0)
     theirs = AutoModelForMaskedLM.from_pretrained(folder, dtype=torch.float32).eval()
     torch.manual_seed(0)
-    ours = MaskedLM(known_model(folder)).eval()
+    told: list[str] = []
+    ours = MaskedLM(known_model(folder, told.append)).eval()
+    assert len(told) == 1 and "without its predictor" in told[0]
     ids = torch.randint(5, 300, (3, 20), generator=torch.Generator().manual_seed(0))
     chosen = torch.rand(ids.shape, generator=torch.Generator().manual_seed(1)) < 0.3
     shown = torch.where(chosen, 4, ids)
@@ -192,12 +194,12 @@ def test_the_loss_is_that_of_transformers(architecture: str, encoders: Callable[
 
 def test_an_encoder_that_is_not_there_is_told() -> None:
     with pytest.raises(CheckpointError, match="cannot go on with masked-LM"):
-        known_model("/nowhere/at/all")
+        known_model("/nowhere/at/all", print)
 
 
 @pytest.mark.parametrize("name", ["muon", "adamw"])
 def test_every_weight_learns_and_only_matrices_decay(name: str, encoders: Callable[[str], Path]) -> None:
-    network = MaskedLM(known_model(str(encoders("modernbert"))))
+    network = MaskedLM(known_model(str(encoders("modernbert")), print))
     made = optimizers(network, PretrainOptimizer.model_validate({"name": name}))
     groups = [group for optimizer in made for group in optimizer.param_groups]
     held = [parameter for group in groups for parameter in group["params"]]
@@ -211,7 +213,7 @@ def test_every_weight_learns_and_only_matrices_decay(name: str, encoders: Callab
 
 
 def test_the_average_follows_and_is_there_inside_the_block_only(encoders: Callable[[str], Path]) -> None:
-    network = MaskedLM(known_model(str(encoders("bert"))))
+    network = MaskedLM(known_model(str(encoders("bert")), print))
     state = begin(network, [], 0.9)
     parameter = next(network.parameters())
     before = parameter.detach().clone()

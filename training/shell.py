@@ -6,6 +6,7 @@ It knows no command.
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,10 +63,11 @@ def resumable(folder: Path) -> Iterator[None]:
 
 
 def quiet_libraries() -> None:
-    """The bars of loading and saving weights hide what the command has to say."""
+    """Bars and reports of loading weights hide what the command has to say; weights that lack are an error of our own."""
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
+    logging.getLogger("transformers.modeling_utils").setLevel(logging.ERROR)
 
 
 def progress(text: str) -> None:

@@ -5,6 +5,8 @@ It knows networks and tensors of ids, not the texts or the schedule.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -44,20 +46,25 @@ def new_model(shape: Shape, tokenizer: PreTrainedTokenizerBase) -> PreTrainedMod
     )
 
 
-def known_model(name: str) -> PreTrainedModel:
-    """The masked-LM of an existing encoder; one that comes without its predictor gets a new one.
+def known_model(name: str, say: Callable[[str], None]) -> PreTrainedModel:
+    """The masked-LM of an existing encoder; one that comes without its predictor gets a new one, which is told.
 
     Raises:
         CheckpointError: it is neither a folder nor reachable, or its architecture has no masked-LM.
     """
     try:
-        found: PreTrainedModel = AutoModelForMaskedLM.from_pretrained(encoder_location(name), dtype=torch.float32)
+        found, loading = AutoModelForMaskedLM.from_pretrained(
+            encoder_location(name), dtype=torch.float32, output_loading_info=True
+        )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise CheckpointError(
             f"encoder {name!r}",
             f"cannot go on with masked-LM ({first_line(error)}); give an encoder's folder or a hub name with the hub in reach",
         ) from error
-    return found
+    if loading["missing_keys"]:
+        say("the encoder comes without its predictor of masked words; a new one learns, so the loss begins high")
+    model: PreTrainedModel = found
+    return model
 
 
 class _Given(nn.Module):
@@ -78,13 +85,24 @@ class MaskedLM(nn.Module):
         super().__init__()
         self.encoder: nn.Module = model.base_model
         setattr(model, model.base_model_prefix, _Given(model.config))
-        self.predictor = model
+        self.predictor: PreTrainedModel = model
 
     def forward(self, shown: Tensor, chosen: Tensor, truth: Tensor) -> Tensor:
         """Cross-entropy in nats on the chosen tokens. Shape: all (batch, length), `chosen` bool; result ()."""
         states = self.encoder(input_ids=shown).last_hidden_state[chosen]
         logits = self.predictor(inputs_embeds=states[None]).logits[0]
         return cross_entropy(logits.float(), truth[chosen])
+
+    @contextmanager
+    def whole(self) -> Iterator[PreTrainedModel]:
+        """Encoder and predictor are the one model that transformers knows, inside the block."""
+        prefix = self.predictor.base_model_prefix
+        given = getattr(self.predictor, prefix)
+        setattr(self.predictor, prefix, self.encoder)
+        try:
+            yield self.predictor
+        finally:
+            setattr(self.predictor, prefix, given)
 
 
 def optimizers(network: MaskedLM, settings: PretrainOptimizer) -> list[torch.optim.Optimizer]:

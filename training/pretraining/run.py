@@ -99,7 +99,7 @@ def _loop(config: PretrainConfig, prepared: Prepared, own: Processes, say: Calla
     """Everything in place for the first step."""
     torch.manual_seed(config.seed)
     tokenizer = prepared.tokenizer
-    model = known_model(config.encoder) if config.encoder else new_model(config.shape, tokenizer)
+    model = known_model(config.encoder, say) if config.encoder else new_model(config.shape, tokenizer)
     if config.compile and own.device.type == "cpu" and model.config.model_type == "modernbert":
         # Compiled, plain attention is a third faster a step than the fused kernel, whose way back is slow on CPU.
         model.set_attn_implementation("eager")

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,14 +58,19 @@ class State:
                 parameter.data, self.average[number] = self.average[number], parameter.data
 
     def export(self, folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Write the encoder alone, without its predictor, averaged, as 16-bit floats, with its tokenizer."""
-        with self.averaged():
-            encoder: Any = self.network.encoder
-            weights = {
-                name: value.half() if value.is_floating_point() else value
-                for name, value in encoder.state_dict().items()
-            }
-            encoder.save_pretrained(folder, state_dict=weights)
+        """Write the averaged masked-LM as 16-bit floats, with its tokenizer: `AutoModel` reads the encoder alone from it.
+
+        With its predictor, pretraining can go on from it where it stood.
+        """
+        halves: dict[int, Tensor] = {}
+        with self.averaged(), self.network.whole() as model:
+            states = model.state_dict()
+            for value in states.values():
+                # Tied weights stay one tensor, or they would be written twice.
+                halves.setdefault(value.data_ptr(), value.half() if value.is_floating_point() else value)
+            model.save_pretrained(
+                folder, state_dict={name: halves[value.data_ptr()] for name, value in states.items()}
+            )
         tokenizer.save_pretrained(folder)
 
     def save(self, path: Path) -> None:
