@@ -171,7 +171,6 @@ def score(split: Split, predicted: Sequence[Document]) -> float:
 def run_config(split: Split, encoder: str, seed: int, settings: dict[str, Any]) -> RunConfig:
     """The product's own config, with these differences from its defaults."""
     trainer = {
-        "train_sampling_strategy": "group_by_length",
         "save_strategy": "no",
         "logging_steps": 200,
         "disable_tqdm": True,

@@ -18,7 +18,7 @@ from annotations.storage import write_jsonl
 PAGE = (ROOT / "docs" / "annotation.md").read_text("utf-8")
 BLOCKS = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
 # The tagger behind the page's commands is a tiny one, trained in a moment.
-TINY = ["epochs=1", "bf16=false", "trainer.disable_tqdm=true", "batch_windows=4"]
+TINY = ["epochs=1", "bf16=false", "trainer.disable_tqdm=true", "batch_tokens=1024"]
 
 
 @pytest.fixture

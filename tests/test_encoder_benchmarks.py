@@ -254,7 +254,7 @@ def test_what_is_learned_is_scored(tiny: Path, data: Path) -> None:
     learned = WHOLE["politics"](data).learned
     split = Split("own", learned, learned)
     row = encoder_runs.run(
-        Encoder.parse(str(tiny)), split, 0, {"epochs": 40, "batch_windows": 4, "optimizer": {"lr": 3e-3}}
+        Encoder.parse(str(tiny)), split, 0, {"epochs": 40, "batch_tokens": 1024, "optimizer": {"lr": 3e-3}}
     )
     assert row["score"] > 0.5
     one_pass = row["tokens"] / 40

@@ -103,7 +103,13 @@ def test_tokens_and_windows_are_those_of_training(shipped: Preflight, encoders: 
 
 @pytest.mark.parametrize(
     "override",
-    ["epochs=3", "epochs=0.3", "batch_windows=3", "trainer={gradient_accumulation_steps: 2}", "trainer={max_steps: 7}"],
+    [
+        "epochs=3",
+        "epochs=0.3",
+        "batch_tokens=200",
+        "trainer={gradient_accumulation_steps: 2}",
+        "trainer={max_steps: 7}",
+    ],
 )
 def test_steps_are_counted_as_the_trainer_does(override: str, encoders: Encoders, tmp_path: Path) -> None:
     path = variant(tmp_path, encoders("bert"), gold(3))

@@ -35,7 +35,7 @@ from training.sweep.trials import FoldScore, State, Trial, Trials, best, falls_b
 
 SPACE = {
     "optimizer.lr": {"low": 1e-5, "high": 1e-2, "log": True},
-    "batch_windows": {"low": 2, "high": 8, "step": 2},
+    "batch_tokens": {"low": 512, "high": 2048, "step": 512},
     "objective.class_weights": {"choices": [0.0, 0.5, 1.0]},
 }
 
@@ -138,7 +138,7 @@ def test_a_sweep_leaves_every_trial_once(finished: Path) -> None:
         for fold in trial["folds"]:
             assert set(fold["layers"]) == {"entity", "stance", "document"}
             assert fold["score"] == pytest.approx(sum(fold["layers"].values()) / 3)
-    assert found[0]["parameters"] == {"optimizer.lr": 5e-4, "batch_windows": 4, "objective.class_weights": 0.5}
+    assert found[0]["parameters"] == {"optimizer.lr": 5e-4, "batch_tokens": 1024, "objective.class_weights": 0.5}
     assert len({json.dumps(trial["parameters"]) for trial in found}) == 3
     assert not (finished / "sweep" / "scratch").exists()
 
@@ -171,7 +171,7 @@ def test_the_best_settings_train(finished: Path) -> None:
     number = json.loads((finished / "sweep" / "trials.json").read_text())["best"]
     wanted = trials(finished / "sweep")[number]["parameters"]
     assert config.optimizer.lr == wanted["optimizer.lr"]
-    assert config.batch_windows == wanted["batch_windows"]
+    assert config.batch_tokens == wanted["batch_tokens"]
     assert config.objective.class_weights == wanted["objective.class_weights"]
     assert f"# Run: standpoint train {path}" in path.read_text()
     done = train(config)
@@ -250,7 +250,7 @@ def test_a_trial_plainly_worse_ends_early(tmp_path: Path, encoders: Callable[[st
     assert "0 of 4 trials are done" in cli("sweep", path, "--minutes", "0")
     files = Trials(folder / "trials", [(0, fold) for fold in range(5)])
     for number in range(3):
-        parameters = {"optimizer.lr": 1e-3, "batch_windows": 2, "objective.class_weights": 0.5}
+        parameters = {"optimizer.lr": 1e-3, "batch_tokens": 512, "objective.class_weights": 0.5}
         files.keep(Trial(number, parameters, State.COMPLETE))
         for fold in range(5):
             score = {"seed": 0, "fold": fold, "score": 1.0, "layers": {"entity": 1.0}, "seconds": 1.0}
@@ -282,8 +282,8 @@ def test_other_inputs_in_the_same_folder_are_refused(finished: Path) -> None:
         (["space.optimizer.lrr.low=1", "space.optimizer.lrr.high=2"], ["optimizer.lrr", "did you mean 'lr'"]),
         (["space.optimizer.lr.low=-1", "space.optimizer.lr.log=false"], ["optimizer.lr", "greater than 0", "-1"]),
         (["space.dropout={low: 0.1, high: 1.5}"], ["dropout", "less than 1", "1.5"]),
-        (["space.batch_windows.step=0.5"], ["batch_windows holds whole numbers"]),
-        (["space.batch_windows={low: 1.5, high: 3}"], ["batch_windows", "1.5"]),
+        (["space.batch_tokens.step=0.5"], ["batch_tokens holds whole numbers"]),
+        (["space.batch_tokens={low: 1.5, high: 3}"], ["batch_tokens", "1.5"]),
         (["space.bf16={low: 0, high: 1}"], ["bf16 is true or false"]),
         (["space.seed={low: 0, high: 9}"], ["seed cannot be searched", "`seeds`"]),
         (["space.data.held_out={choices: [a, b]}"], ["data.held_out cannot be searched"]),
@@ -337,7 +337,7 @@ def test_a_sweep_without_optuna_names_the_extra(tmp_path: Path, encoders: Callab
 
 def test_a_space_is_written_dotted_or_nested(tmp_path: Path, encoders: Callable[[str], Path]) -> None:
     path = write_sweep(tmp_path, encoders("bert"))
-    nested = {"optimizer": {"lr": SPACE["optimizer.lr"]}, "batch_windows": SPACE["batch_windows"]}
+    nested = {"optimizer": {"lr": SPACE["optimizer.lr"]}, "batch_tokens": SPACE["batch_tokens"]}
     nested["objective"] = {"class_weights": SPACE["objective.class_weights"]}
     values = yaml.safe_load(path.read_text())
     assert SweepConfig.build(values | {"space": nested}, where="t") == SweepConfig.build(values, where="t")
@@ -370,7 +370,7 @@ def test_the_same_history_proposes_the_same_values(name: str, tmp_path: Path) ->
         values = propose(settings, history)
         assert propose(settings, history) == values
         assert all(settings.space[key].holds(value) for key, value in values.items()), values
-        assert isinstance(values["batch_windows"], int)
+        assert isinstance(values["batch_tokens"], int)
         state = State.FAILED if number == 1 else State.RUNNING if number == 2 else State.COMPLETE
         history.append(scored(number, values, [0.1 * number, 0.2], state))
     other = settings_of(tmp_path, sampler={"name": name, "startup": 3, "seed": 1})

@@ -59,8 +59,8 @@ class RunConfig(Config):
     """`default`, a folder (an encoder's or a tagger's), or a hub name."""
     epochs: float = Field(default=30, gt=0)
     """Passes over the windows."""
-    batch_windows: int = Field(default=4, ge=1)
-    """Windows a step and process."""
+    batch_tokens: int = Field(default=1024, ge=1)
+    """Tokens a step and process, padding included: windows of similar length, as many as fit."""
     optimizer: OptimizerConfig = OptimizerConfig()
     """Learning rates."""
     objective: ObjectiveConfig = ObjectiveConfig()
@@ -89,7 +89,8 @@ class RunConfig(Config):
             "learning_rate": "optimizer.lr",
             "num_train_epochs": "epochs",
             "seed": "seed",
-            "per_device_train_batch_size": "batch_windows",
+            "per_device_train_batch_size": "batch_tokens",
+            "train_sampling_strategy": "batch_tokens",
             "weight_decay": "optimizer.weight_decay",
             "warmup_steps": "optimizer.warmup",
             "bf16": "bf16",

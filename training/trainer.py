@@ -22,6 +22,7 @@ from annotations.errors import ConfigError, DocumentError
 from inference.checkpoint import from_encoder
 from inference.model import StandpointModel
 from inference.tagger import Tagger
+from training.batching import EpochLoader, TokenBatches
 from training.config import RunConfig
 from training.data import collate_rows, dataset
 from training.folds import learnable
@@ -30,7 +31,7 @@ from training.objective import Objective, class_weights
 
 
 class LayerTrainer(Trainer):
-    """Trainer with the loss over layers, hidden tokens, and a learning rate of their own for heads."""
+    """Trainer with the loss over layers, hidden tokens, batches by tokens, and a learning rate of their own for heads."""
 
     def __init__(self, *, objective: Objective, hide: TokenMasking, run: RunConfig, **rest: Any) -> None:
         self.objective: Objective = objective
@@ -48,6 +49,26 @@ class LayerTrainer(Trainer):
         logits = model(**inputs)
         loss: Tensor = self.objective(logits, gold, owners)
         return (loss, logits) if return_outputs else loss
+
+    def get_train_dataloader(self) -> EpochLoader:
+        """Batches of windows of similar length within the run's budget of tokens."""
+        args = self.args
+        assert isinstance(self.train_dataset, Dataset)
+        batches = TokenBatches(
+            self.train_dataset["length"],
+            self.run_config.batch_tokens,
+            args.seed if args.data_seed is None else args.data_seed,
+            processes=args.world_size,
+            rank=args.process_index,
+        )
+        return EpochLoader(
+            self.train_dataset,
+            batch_sampler=batches,
+            collate_fn=self.data_collator,
+            num_workers=args.dataloader_num_workers,
+            persistent_workers=args.dataloader_persistent_workers,
+            pin_memory=args.dataloader_pin_memory,
+        )
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """The optimizer of TrainingArguments; what starts from random weights learns at `optimizer.head_lr`."""
@@ -148,7 +169,6 @@ def arguments(config: RunConfig, folder: Path) -> TrainingArguments:
     values: dict[str, Any] = {
         "output_dir": str(folder),
         "num_train_epochs": config.epochs,
-        "per_device_train_batch_size": config.batch_windows,
         "learning_rate": config.optimizer.lr,
         "warmup_steps": config.optimizer.warmup,
         "weight_decay": config.optimizer.weight_decay,

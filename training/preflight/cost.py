@@ -44,7 +44,7 @@ HOW = (
     "time times the steps is the estimate. Loading, checkpoints and the report come on top. Memory is the most in these "
     "steps; on CPU it grows by up to a half in a long run"
 )
-REMEDY = "lower batch_windows (and raise trainer.gradient_accumulation_steps as much) or tagger.window.tokens"
+REMEDY = "lower batch_tokens (and raise trainer.gradient_accumulation_steps as much) or tagger.window.tokens"
 
 
 class _Clock(TrainerCallback):
@@ -136,7 +136,8 @@ def _estimate(
     quiet = {"save_strategy": "no", "logging_strategy": "no", "report_to": "none", "disable_tqdm": True}
     values = {**config.trainer, **quiet, "push_to_hub": False}
     places = sorted(range(len(data)), key=lambda place: data["length"][place], reverse=True)
-    longest = Dataset.from_dict(data[places[: config.batch_windows]])
+    most = max(1, config.batch_tokens // data["length"][places[0]])
+    longest = Dataset.from_dict(data[places[:most]])
     clock = _Clock()
     if torch.accelerator.is_available():
         torch.accelerator.reset_peak_memory_stats()

@@ -68,9 +68,7 @@ class State:
             for value in states.values():
                 # Tied weights stay one tensor, or they would be written twice.
                 halves.setdefault(value.data_ptr(), value.half() if value.is_floating_point() else value)
-            model.save_pretrained(
-                folder, state_dict={name: halves[value.data_ptr()] for name, value in states.items()}
-            )
+            model.save_pretrained(folder, state_dict={name: halves[value.data_ptr()] for name, value in states.items()})
         tokenizer.save_pretrained(folder)
 
     def save(self, path: Path) -> None:
