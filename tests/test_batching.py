@@ -37,12 +37,15 @@ def test_no_batch_could_take_one_window_more(lengths: list[int], budget: int) ->
 
 
 @given(LENGTHS, st.integers(1, 2000), st.integers(2, 5))
-def test_processes_share_the_batches(lengths: list[int], budget: int, processes: int) -> None:
-    shares = [list(TokenBatches(lengths, budget, seed=0, processes=processes, rank=rank)) for rank in range(processes)]
-    assert len({len(share) for share in shares}) == 1
-    drawn = [tuple(batch) for share in shares for batch in share]
-    assert all(drawn) and {place for batch in drawn for place in batch} == set(range(len(lengths)))
-    assert len(drawn) - len(set(drawn)) == len(drawn) - len(batch_sizes(sorted(lengths, reverse=True), budget))
+def test_processes_learn_together_what_one_with_their_budgets_would(
+    lengths: list[int], budget: int, processes: int
+) -> None:
+    shares = [TokenBatches(lengths, budget, seed=3, processes=processes, rank=rank) for rank in range(processes)]
+    for whole, *parts in zip(TokenBatches(lengths, budget * processes, seed=3), *shares, strict=True):
+        assert all(parts)
+        assert {place for part in parts for place in part} == set(whole)
+        assert sum(map(len, parts)) == max(len(whole), processes)
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
 def order(batches: TokenBatches, epoch: int) -> list[list[int]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,14 +18,14 @@ class TokenBatches(Sampler[list[int]]):
     How many windows go into each batch follows from the exact lengths. The order they are cut from is one of lengths with
     a little noise, so a batch's padded tokens can be a fifth over the budget, and windows meet others every epoch.
 
-    Several processes take batches of similar length in each step, so that none waits for long; where the last step lacks
-    batches, the first ones are repeated, as accelerate does.
+    Several processes share out the windows of a batch for all their budgets together, so that they learn what one process
+    with as large a budget would. Where a batch has fewer windows than there are processes, some are read twice.
     """
 
     def __init__(self, lengths: Sequence[int], budget: int, seed: int, *, processes: int = 1, rank: int = 0) -> None:
-        """`lengths` and `budget` are in tokens; a window longer than the budget is a batch of its own."""
+        """`lengths` and `budget`, a process, are in tokens; a window longer than that is a batch of its own."""
         self.lengths = torch.tensor(lengths, dtype=torch.float64)
-        self.sizes = batch_sizes(sorted(lengths, reverse=True), budget)
+        self.sizes = batch_sizes(sorted(lengths, reverse=True), budget * processes)
         self.seed, self.processes, self.rank = seed, processes, rank
         self.epoch = 0
 
@@ -35,16 +34,17 @@ class TokenBatches(Sampler[list[int]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        """Batches an epoch and process."""
-        return math.ceil(len(self.sizes) / self.processes)
+        """Batches an epoch."""
+        return len(self.sizes)
 
     def __iter__(self) -> Iterator[list[int]]:
         """Places of windows, batch by batch."""
         random = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         noise = 1 + NOISE * (2 * torch.rand(len(self.lengths), generator=random, dtype=torch.float64) - 1)
         cut = (self.lengths * noise).argsort(descending=True).split(self.sizes)
-        for step in torch.randperm(len(self), generator=random).tolist():
-            yield cut[(step * self.processes + self.rank) % len(cut)].tolist()
+        for step in torch.randperm(len(cut), generator=random).tolist():
+            batch = cut[step].tolist()
+            yield batch[self.rank :: self.processes] or [batch[self.rank % len(batch)]]
 
 
 def batch_sizes(lengths: Sequence[int], budget: int) -> list[int]:
