@@ -220,15 +220,15 @@ def command_line(about: str | None, *, sets: Iterable[str], seeds: list[int], ru
     return parser
 
 
-def some_of(known: Sequence[str], given: str) -> list[str]:
-    """Names of sets on the command line.
+def some_of(known: Sequence[str], given: str, option: str = "--sets") -> list[str]:
+    """Names on the command line, of sets where no other option is named.
 
     Raises:
         ConfigError: naming those that are not known.
     """
-    names = given.split(",")
-    if unknown := [f"{name!r} is no set; {did_you_mean(name, known)}" for name in names if name not in known]:
-        raise ConfigError("--sets", unknown)
+    names, what = given.split(","), option.removeprefix("--").removesuffix("s")
+    if unknown := [f"{name!r} is no {what}; {did_you_mean(name, known)}" for name in names if name not in known]:
+        raise ConfigError(option, unknown)
     return names
 
 

@@ -38,9 +38,9 @@ def operations(encoder: Any, length: int, masked: float) -> dict[str, float]:
     }
 
 
-def peak(device: torch.device, size: int, seconds: float = 3.0) -> float:
-    """Operations a second of a bfloat16 matrix product of random numbers; the best of many."""
-    one, other = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
+def peak(device: torch.device, size: int, seconds: float = 3.0, dtype: torch.dtype = torch.bfloat16) -> float:
+    """Operations a second of a square matrix product of random numbers; the best of many."""
+    one, other = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     best, until = 0.0, time.perf_counter() + seconds
     while time.perf_counter() < until:
         began = time.perf_counter()
