@@ -52,6 +52,7 @@ def write_sweep(folder: Path, encoder: Path, **more: Any) -> Path:
         },
         "data": {"train": [str(data)], "held_out": ["article-3"]},
         "encoder": str(encoder),
+        "batch_tokens": 96,
         "epochs": 1,
         "bf16": False,
     }
