@@ -6,6 +6,7 @@ StandpointError
 │   ├── SchemaError     labels or layers that the schema does not declare
 │   ├── DocumentError   documents, exports, raw articles
 │   └── CheckpointError a folder that should hold a model or an encoder
+├── TrainingError       a run that cannot go on: its loss is no number, its disk is full; exit status 2
 └── ServerError         a Label Studio server that does not answer as it should
 """
 
@@ -52,6 +53,10 @@ class DocumentError(InputError):
 
 class CheckpointError(InputError):
     """A model or encoder folder that is incomplete, foreign or unreachable."""
+
+
+class TrainingError(StandpointError):
+    """A run that cannot go on; what it had saved is untouched."""
 
 
 class ServerError(StandpointError):

@@ -35,7 +35,7 @@ from training.sweep.trials import FoldScore, State, Trial, Trials, best, falls_b
 
 SPACE = {
     "optimizer.lr": {"low": 1e-5, "high": 1e-2, "log": True},
-    "batch_tokens": {"low": 512, "high": 2048, "step": 512},
+    "batch_tokens": {"low": 96, "high": 384, "step": 96},
     "objective.class_weights": {"choices": [0.0, 0.5, 1.0]},
 }
 
@@ -139,7 +139,7 @@ def test_a_sweep_leaves_every_trial_once(finished: Path) -> None:
         for fold in trial["folds"]:
             assert set(fold["layers"]) == {"entity", "stance", "document"}
             assert fold["score"] == pytest.approx(sum(fold["layers"].values()) / 3)
-    assert found[0]["parameters"] == {"optimizer.lr": 5e-4, "batch_tokens": 1024, "objective.class_weights": 0.5}
+    assert found[0]["parameters"] == {"optimizer.lr": 5e-4, "batch_tokens": 96, "objective.class_weights": 0.5}
     assert len({json.dumps(trial["parameters"]) for trial in found}) == 3
     assert not (finished / "sweep" / "scratch").exists()
 
@@ -251,7 +251,7 @@ def test_a_trial_plainly_worse_ends_early(tmp_path: Path, encoders: Callable[[st
     assert "0 of 4 trials are done" in cli("sweep", path, "--minutes", "0")
     files = Trials(folder / "trials", [(0, fold) for fold in range(5)])
     for number in range(3):
-        parameters = {"optimizer.lr": 1e-3, "batch_tokens": 512, "objective.class_weights": 0.5}
+        parameters = {"optimizer.lr": 1e-3, "batch_tokens": 192, "objective.class_weights": 0.5}
         files.keep(Trial(number, parameters, State.COMPLETE))
         for fold in range(5):
             score = {"seed": 0, "fold": fold, "score": 1.0, "layers": {"entity": 1.0}, "seconds": 1.0}

@@ -154,7 +154,7 @@ def collate_rows(rows: Sequence[Row], config: TaggerConfig, pad: int) -> dict[st
     """Rows as the model's input, made by serving's own `collate`, with `gold` for the objective.
 
     `gold` holds for each layer of spans (W, T), of sentences (P,), of documents (P,) label ids, and `owners` (P,): which
-    document of this batch a pair belongs to. The votes for a document are pooled over its windows in the batch.
+    document of the data set a pair belongs to. The votes for a document are pooled over its windows in the batch.
     """
     windows = [
         Window(
@@ -180,6 +180,5 @@ def collate_rows(rows: Sequence[Row], config: TaggerConfig, pad: int) -> dict[st
     for name in config.label_schema.of_kind(Kind.DOCUMENT):
         labels = [label for row in rows for _ in row["units"] for label in row[f"gold_documents/{name}"]]
         gold[name] = torch.tensor(labels, dtype=torch.int64)
-    order = {document: place for place, document in enumerate(dict.fromkeys(document for document, _ in batch.rows))}
-    owners = torch.tensor([order[document] for document, _ in batch.rows], dtype=torch.int64)
+    owners = torch.tensor([document for document, _ in batch.rows], dtype=torch.int64)
     return {**batch.tensors(), "gold": gold, "owners": owners}

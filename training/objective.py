@@ -14,6 +14,7 @@ from inference.decoding import pool
 from inference.model import Logits
 from training.config import ObjectiveConfig
 from training.data import IGNORED
+from training.together import everyones, processes, summed
 
 
 def class_weights(data: Dataset, schema: Schema, power: float) -> dict[str, Tensor]:
@@ -31,7 +32,11 @@ def class_weights(data: Dataset, schema: Schema, power: float) -> dict[str, Tens
 
 
 class Objective:
-    """Adds up the losses of the layers; a layer without gold in a batch adds nothing."""
+    """Adds up the losses of the layers; a layer without gold in a batch adds nothing.
+
+    A layer's loss is a mean over what is annotated in the batches of all processes, so that several processes with small
+    batches have the gradient of one with all of them.
+    """
 
     def __init__(self, schema: Schema, config: ObjectiveConfig, weights: dict[str, Tensor]) -> None:
         self.schema = schema
@@ -40,14 +45,15 @@ class Objective:
 
     def __call__(self, logits: Logits, gold: dict[str, Tensor], owners: Tensor) -> Tensor:
         """Shape: () from a batch's logits and the gold of `collate_rows`."""
-        total = _zero(logits)
+        losses, masses = [], []
         for name, layer in self.schema.layers.items():
             scores, labels = self._of(name, layer.kind, logits, gold[name], owners)
-            if bool((labels != IGNORED).any()):
-                weight = self.weights[name].to(scores.device) if name in self.weights else None
-                loss = cross_entropy(scores.float(), labels, weight=weight, ignore_index=IGNORED)
-                total = total + self.config.layer_weights.get(name, 1.0) * loss
-        return total
+            weight = self.weights[name].to(scores.device) if name in self.weights else scores.new_ones(scores.shape[-1])
+            loss = cross_entropy(scores.float(), labels, weight=weight.float(), ignore_index=IGNORED, reduction="sum")
+            losses.append(self.config.layer_weights.get(name, 1.0) * loss)
+            masses.append((weight.float()[labels.clamp(min=0)] * (labels != IGNORED)).sum())
+        everywhere = summed(torch.stack(masses)) / processes()
+        return _zero(logits) + (torch.stack(losses) / everywhere.clamp(min=1e-9)).sum()
 
     def _of(self, name: str, kind: Kind, logits: Logits, gold: Tensor, owners: Tensor) -> tuple[Tensor, Tensor]:
         if kind is Kind.SPANS:
@@ -57,10 +63,13 @@ class Objective:
             assert logits.sentences is not None
             return logits.sentences[name], gold
         assert logits.votes is not None and logits.weights is not None
-        count = int(owners.max()) + 1 if len(owners) else 0
-        pooled = pool(logits.votes[name].float(), logits.weights[name].float(), owners, count)
-        labels = gold.new_full((count,), IGNORED).index_copy(0, owners, gold)
-        return pooled, labels
+        votes, weights = logits.votes[name].float(), logits.weights[name].float()
+        # A document's windows may lie in the batches of several processes.
+        told = everyones(torch.cat([votes, torch.stack([weights, owners, gold], dim=1).float()], dim=1))
+        votes, weights, numbers, gold = told[:, :-3], told[:, -3], told[:, -2].long(), told[:, -1].long()
+        documents, owners = numbers.unique(return_inverse=True)
+        pooled = pool(votes, weights, owners, len(documents))
+        return pooled, gold.new_full((len(documents),), IGNORED).index_copy(0, owners, gold)
 
 
 def _zero(logits: Logits) -> Tensor:

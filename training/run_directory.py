@@ -55,6 +55,11 @@ class RunDirectory:
         return self.path / "trainer"
 
     @property
+    def events(self) -> Path:
+        """TensorBoard's event files."""
+        return self.path / "tensorboard"
+
+    @property
     def finished(self) -> bool:
         """Whether it holds a whole run."""
         return (self.path / FINISHED).exists()

@@ -20,6 +20,8 @@ from training.data import unreachable
 from training.evaluation import evaluate
 from training.report import Report
 from training.run_directory import EVALUATION, PREDICTIONS, RunDirectory, is_main_process
+from training.safeguards import saving
+from training.sharding import require_processes
 from training.trainer import check_arguments, fine_tune, process_group_left
 
 SEEN = 50
@@ -33,29 +35,35 @@ def train(config: RunConfig, *, force: bool = False) -> tuple[RunDirectory, Repo
 
     Raises:
         InputError: config, data, encoder or folder cannot be used; nothing has been written over then.
+        TrainingError: training diverged, or the disk is full; what was saved before is untouched.
     """
     schema = config.tagger.label_schema
     documents, imported = annotated_documents(config.data.train, schema)
     learned, held_out = held_apart(documents, config.data.held_out)
     unseen, imported_too = annotated_documents(config.data.test, schema)
     apart(learned, [*held_out, *unseen])
+    if is_main_process():
+        _bring_back(config.output)
     run = destination(config.output, force=force)
     replacing = run.path != config.output
     if replacing and run.finished and is_main_process():
         # Killed between finishing and taking its place.
         shutil.rmtree(run.path)
     check_arguments(config, run.trainer)
+    require_processes(config.trainer)
     if not is_main_process():
         with process_group_left():
             fine_tune(config, learned, run.trainer)
         return None
     origin = run.begin(config, learned)
     with process_group_left():
-        tagger = fine_tune(config, learned, run.trainer)
+        tagger = fine_tune(config, learned, run.trainer, events=run.events)
     part = run.path / "checkpoint.part"
-    checkpoint.save(part, tagger.engine.model, tagger.tokenizer)
-    shutil.rmtree(run.checkpoint, ignore_errors=True)
-    part.rename(run.checkpoint)
+    shutil.rmtree(part, ignore_errors=True)
+    with saving(run.path, part):
+        checkpoint.save(part, tagger.engine.model, tagger.tokenizer)
+        shutil.rmtree(run.checkpoint, ignore_errors=True)
+        part.rename(run.checkpoint)
     report, predicted = evaluate(tagger, [*held_out, *unseen] or learned[:SEEN])
     write_report(run, report, predicted, note=_note(config))
     lost = [line for lines in unreachable(learned, tagger.tokenizer, config.tagger).values() for line in lines]
@@ -94,6 +102,12 @@ def _swap(run: RunDirectory, place: Path) -> RunDirectory:
     run.path.rename(place)
     shutil.rmtree(old, ignore_errors=True)
     return RunDirectory(place)
+
+
+def _bring_back(place: Path) -> None:
+    """An earlier run that was set aside by `_swap`, which was killed before the new one took its place."""
+    for old in [] if place.exists() else sorted(place.parent.glob(f"{place.name}.old-*"))[:1]:
+        old.rename(place)
 
 
 def held_apart(documents: Sequence[Document], groups: Sequence[str]) -> tuple[list[Document], list[Document]]:

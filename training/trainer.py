@@ -5,7 +5,6 @@ It knows how to train. Run folders, reports and folds are made elsewhere.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -28,6 +27,9 @@ from training.data import collate_rows, dataset
 from training.folds import learnable
 from training.masking import TokenMasking
 from training.objective import Objective, class_weights
+from training.safeguards import PART, LossCheck, last_checkpoint, saving, take_place
+from training.sharding import gathered, prepare
+from training.tracking import TENSORBOARD, event_writers, require_trackers
 
 
 class LayerTrainer(Trainer):
@@ -37,7 +39,11 @@ class LayerTrainer(Trainer):
         self.objective: Objective = objective
         self.hide: TokenMasking = hide
         self.run_config: RunConfig = run
+        self.check = LossCheck(run)
+        self.writing = False
         super().__init__(**rest)
+        self.add_callback(self.check)
+        prepare(self)
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -46,6 +52,10 @@ class LayerTrainer(Trainer):
         gold, owners = inputs.pop("gold"), inputs.pop("owners")
         if model.training:
             inputs["input_ids"] = self.hide(inputs["input_ids"])
+        if self.is_fsdp_enabled and not len(inputs["target_ids"]):
+            # Shared weights are fetched as often in every process, so each reads some target.
+            inputs["target_ids"] = inputs["input_ids"][:1, :1]
+            inputs["target_mask"] = torch.ones_like(inputs["target_ids"])
         logits = model(**inputs)
         loss: Tensor = self.objective(logits, gold, owners)
         return (loss, logits) if return_outputs else loss
@@ -76,7 +86,8 @@ class LayerTrainer(Trainer):
             settings = self.run_config.optimizer
             groups: dict[tuple[float, float], list[nn.Parameter]] = {}
             assert isinstance(self.model, StandpointModel)
-            for name, parameter in self.model.named_parameters():
+            trained = ((name, own) for name, own in self.model.named_parameters() if own.requires_grad)
+            for name, parameter in trained:
                 rate = settings.lr if name.startswith(self.model.pretrained) else settings.head_lr
                 decay = settings.weight_decay if parameter.ndim > 1 else 0.0
                 groups.setdefault((rate, decay), []).append(parameter)
@@ -86,22 +97,55 @@ class LayerTrainer(Trainer):
             )
         return self.optimizer
 
+    def _run_epoch(self, model: Any, epoch: int, *args: Any, **rest: Any) -> None:
+        """One epoch; none where the last step was made before an interruption."""
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(model, epoch, *args, **rest)
 
-def fine_tune(config: RunConfig, documents: Sequence[Document], folder: Path) -> Tagger:
+    def _get_output_dir(self, trial: Any) -> str:
+        folder: str = super()._get_output_dir(trial)
+        return str(Path(folder) / PART) if self.writing else folder
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Written apart and moved into place when whole, so that the earlier one stays until then."""
+        self.check.require_sound(model, self.state.global_step)
+        folder = Path(super()._get_output_dir(trial))
+        self.writing = True
+        try:
+            with saving(folder, folder / PART):
+                super()._save_checkpoint(model, trial)
+        finally:
+            self.writing = False
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            take_place(folder, self.args.save_total_limit)
+
+
+def fine_tune(config: RunConfig, documents: Sequence[Document], folder: Path, *, events: Path | None = None) -> Tagger:
     """Train a tagger on documents; an interrupted run in the same folder goes on from its last checkpoint.
+
+    The same config, documents, encoder, machine and number of threads give the same weights on CPU, interrupted or not;
+    on CUDA with `trainer: {full_determinism: true}`, which costs speed. TensorBoard's files go to `events`, where given.
 
     Raises:
         CheckpointError: the encoder cannot be used.
         DocumentError: the documents hold nothing to learn.
+        TrainingError: training diverged, or a checkpoint cannot be written.
     """
     _require_labels(documents, config)
     set_seed(config.seed)
     model, tokenizer = from_encoder(config.encoder, config.tagger, config.dropout)
     data = dataset(documents, tokenizer, config.tagger)
     trainer = trainer_for(config, model, tokenizer, data, folder)
-    with plain_attention(model):
-        trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
-    return Tagger(model.float(), tokenizer, config.tagger)
+    for writer in event_writers(config.trainer, events) if events else []:
+        trainer.add_callback(writer)
+    with plain_attention(model), repeatable():
+        trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+    trained = gathered(trainer)
+    trainer.check.require_sound(trained, trainer.state.global_step)
+    return Tagger(trained.float(), tokenizer, config.tagger)
 
 
 @contextmanager
@@ -126,22 +170,27 @@ def plain_attention(model: StandpointModel) -> Iterator[None]:
         model.encoder.set_attn_implementation(fused)
 
 
-def _last_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint that is whole: the Trainer writes its state last, so a kill may leave one without.
-
-    Those are removed, or the Trainer would count them as the newest.
-    """
-    for part in folder.glob("checkpoint-*"):
-        if not (part / "trainer_state.json").is_file():
-            shutil.rmtree(part, ignore_errors=True)
-    states = sorted(
-        folder.glob("checkpoint-*/trainer_state.json"), key=lambda path: int(path.parent.name.split("-")[1])
-    )
-    return str(states[-1].parent) if states else None
+@contextmanager
+def repeatable() -> Iterator[None]:
+    """On CPU the gradient of an index adds up in the order in which threads come, unless torch is told not to; it is no slower."""
+    if torch.accelerator.is_available():
+        yield
+        return
+    # Also to fill new memory, which the switch does by default, would be slower.
+    memory: Any = torch.utils.deterministic
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    filled, memory.fill_uninitialized_memory = memory.fill_uninitialized_memory, False
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        memory.fill_uninitialized_memory = filled
 
 
 def check_arguments(config: RunConfig, folder: Path) -> None:
-    """Raise ConfigError where transformers refuses a value of `trainer`."""
+    """Raise ConfigError where transformers refuses a value of `trainer`, or a tracker is not installed."""
+    require_trackers(config.trainer)
     try:
         arguments(config, folder)
     except (TypeError, ValueError, ImportError) as error:
@@ -176,6 +225,8 @@ def arguments(config: RunConfig, folder: Path) -> TrainingArguments:
         "bf16": config.bf16,
         "use_cpu": not torch.accelerator.is_available(),
         "logging_steps": 20,
+        # To look at the loss of every step would wait for the GPU each time; ours is looked at when it is logged.
+        "logging_nan_inf_filter": False,
         "save_strategy": "steps",
         "save_steps": 100,
         "save_total_limit": 1,
@@ -186,6 +237,11 @@ def arguments(config: RunConfig, folder: Path) -> TrainingArguments:
         **config.trainer,
     }
     made = TrainingArguments(**values)
+    # Ours writes where the events stay; `training.tracking` knows when.
+    made.report_to = [name for name in made.report_to or [] if name != TENSORBOARD]
+    if made.fsdp_plugin_args and "state_dict_type" not in (made.fsdp_config or {}):
+        # Each process writes its own part: nothing is brought together before the end.
+        made.fsdp_plugin_args["state_dict_type"] = "SHARDED_STATE_DICT"
     if made.n_gpu > 1:
         # A batch's units point into the whole of it, so it cannot be scattered; torchrun uses every GPU.
         made._n_gpu = 1

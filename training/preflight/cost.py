@@ -90,7 +90,8 @@ def cost_facts(
     # What other libraries raise when a trainer is made or a step is taken has no common type.
     try:
         with tempfile.TemporaryDirectory(prefix="standpoint-check-") as folder:
-            planned = {**config.trainer, "push_to_hub": False}
+            # FSDP takes several processes, and this is one.
+            planned = {**config.trainer, "push_to_hub": False, "fsdp": None}
             facts |= _steps(_made(config, planned, model, tokenizer, data, Path(folder)))
             doing = "a training step fails"
             if measured:
@@ -134,7 +135,7 @@ def _estimate(
 ) -> dict[str, Any]:
     """Seconds and bytes of a run, from a few steps of the same Trainer that would make it."""
     quiet = {"save_strategy": "no", "logging_strategy": "no", "report_to": "none", "disable_tqdm": True}
-    values = {**config.trainer, **quiet, "push_to_hub": False}
+    values = {**config.trainer, **quiet, "push_to_hub": False, "fsdp": None}
     places = sorted(range(len(data)), key=lambda place: data["length"][place], reverse=True)
     most = max(1, config.batch_tokens // data["length"][places[0]])
     longest = Dataset.from_dict(data[places[:most]])
