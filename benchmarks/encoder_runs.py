@@ -33,6 +33,7 @@ from inference.model import StandpointConfig
 from inference.windows import encode
 from training.config import RunConfig
 from training.evaluation import bare
+from training.recipe import resolved
 from training.run_directory import machine
 from training.shell import progress
 from training.trainer import fine_tune
@@ -144,7 +145,7 @@ def run(encoder: Encoder, split: Split, seed: int, settings: dict[str, Any]) -> 
     """Score (strict micro F1 of spans, macro F1 of sentences), seconds of learning and scoring, tokens learned from."""
     # The Trainer prints to standard output, which is for the table.
     with encoder.folder(seed) as folder, tempfile.TemporaryDirectory() as scratch, redirect_stdout(sys.stderr):
-        config = run_config(split, folder, seed, settings)
+        config = resolved(run_config(split, folder, seed, settings))
         began, busy = time.monotonic(), time.process_time()
         tagger = fine_tune(config, split.learned, Path(scratch))
         learned, busy = time.monotonic(), time.process_time() - busy

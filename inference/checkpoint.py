@@ -13,7 +13,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from annotations.errors import CheckpointError, ConfigError, first_line
 from annotations.schema import Schema
@@ -26,6 +33,8 @@ WEIGHTS = "model.safetensors"
 NEEDED = ("config.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json")
 READER = "reader.safetensors"
 MANIFEST = "manifest.json"
+UNUSABLE = (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError)
+"""What transformers raises for a model or tokenizer that is missing, broken, or needs a package that is not there."""
 
 
 def load(path: str | Path) -> tuple[StandpointModel, PreTrainedTokenizerBase, TaggerConfig]:
@@ -105,6 +114,30 @@ def encoder_version(name: str) -> str | None:
     return version(where) if Path(where).is_dir() else None
 
 
+def encoder_config(name: str) -> PreTrainedConfig:
+    """What an encoder is, from its `config.json` alone: the default one, a folder, a tagger's folder, a hub name.
+
+    Raises:
+        CheckpointError: there is none, or transformers knows no such kind of model.
+    """
+    where = encoder_location(name)
+    try:
+        if _is_tagger(where):
+            return StandpointConfig.from_pretrained(where).encoder_config()
+        config: PreTrainedConfig = AutoConfig.from_pretrained(where)
+    except UNUSABLE as error:
+        raise _unreachable(name, error) from error
+    return config
+
+
+def _unreachable(name: str, error: BaseException) -> CheckpointError:
+    return CheckpointError(
+        f"encoder {name!r}",
+        f"is neither a complete folder nor a reachable hub model ({first_line(error)}); "
+        f"give a folder with {', '.join(NEEDED)}, a hub name with the hub in reach, or {DEFAULT_ENCODER!r}",
+    )
+
+
 def encoder_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """The tokenizer of an encoder; raises what transformers raises where there is none."""
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(encoder_location(name), use_fast=True)
@@ -128,12 +161,8 @@ def from_encoder(name: str, config: TaggerConfig, dropout: float) -> tuple[Stand
     try:
         encoder, reader = _pretrained(where)
         tokenizer = encoder_tokenizer(name)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise CheckpointError(
-            f"encoder {name!r}",
-            f"is neither a complete folder nor a reachable hub model ({first_line(error)}); "
-            f"give a folder with {', '.join(NEEDED)}, a hub name with the hub in reach, or {DEFAULT_ENCODER!r}",
-        ) from error
+    except UNUSABLE as error:
+        raise _unreachable(name, error) from error
     if problems := list(_misfits(encoder, tokenizer, config)):
         raise CheckpointError(f"encoder {name!r}", problems)
     encoder_config = encoder.config.to_dict()

@@ -135,6 +135,7 @@ class StandpointModel(PreTrainedModel):
     config_class = StandpointConfig
     base_model_prefix = "encoder"
     _supports_sdpa = True
+    supports_gradient_checkpointing = True
 
     def __init__(self, config: StandpointConfig) -> None:
         super().__init__(config)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 from typing import NamedTuple
+from unicodedata import category
 
 from transformers import PreTrainedTokenizerBase
 
@@ -146,7 +147,8 @@ def tokenize(text: str, tokenizer: PreTrainedTokenizerBase, name: str) -> Tokens
     """The whole text at once, raw, with offsets that hold no white space and never overlap.
 
     Several tokens may share one character (the bytes of an emoji): the first one stands for it, the others get an empty
-    range, as do tokens of white space.
+    range, as do tokens of white space. A combining mark belongs to the token before it: tokenizers that strip accents or
+    compose characters leave it to no token, and a name that ends in one could not be tagged whole.
     """
     try:
         encoded = tokenizer(
@@ -167,6 +169,8 @@ def _disjoint(text: str, offsets: Sequence[tuple[int, int]]) -> list[tuple[int, 
             start += 1
         while end > start and text[end - 1].isspace():
             end -= 1
+        while start < end < len(text) and category(text[end]).startswith("M"):
+            end += 1
         if start == end:
             result.append((reached, reached))
         elif start < reached:

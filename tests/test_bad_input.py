@@ -142,8 +142,9 @@ def test_data_without_any_annotation_cannot_be_learned(tmp_path: Path, encoders:
     config = write_run(tmp_path, "configs/schema.yaml", data, encoders("bert"))
     assert "annotates no layer" in refused("train", config)
     write_jsonl(data, [])
-    assert "annotates no layer" in refused("train", config)
-    assert "at least two groups" in refused("crossval", config, f"output={tmp_path / 'cv'}")
+    assert "no document to learn from" in refused("train", config)
+    assert "no document to learn from" in refused("crossval", config, f"output={tmp_path / 'cv'}")
+    assert not (tmp_path / "run").exists() and not (tmp_path / "cv").exists()
 
 
 def test_a_bad_schema_is_told_whole(tmp_path: Path) -> None:

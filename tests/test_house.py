@@ -222,8 +222,8 @@ def test_yaml_files_hold_only_differences(path: Path) -> None:
 
 
 def test_the_check_for_restated_defaults_works() -> None:
-    values = {"epochs": 30, "optimizer": {"lr": 5e-4, "weight_decay": 0.5}, "tagger": {"window": {"tokens": 256}}}
-    assert _restated(values, RunConfig) == ["epochs", "optimizer.lr", "tagger.window.tokens"]
+    values = {"seed": 0, "optimizer": {"weight_decay": 0.01, "warmup": 0.5}, "tagger": {"window": {"tokens": 256}}}
+    assert _restated(values, RunConfig) == ["seed", "optimizer.weight_decay", "tagger.window.tokens"]
 
 
 def test_no_placeholder_is_left() -> None:

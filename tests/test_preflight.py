@@ -34,6 +34,7 @@ from training.preflight.config import load_settings
 from training.preflight.data import Data, layer_facts, tally
 from training.preflight.report import text, to_dict
 from training.preflight.run import Preflight, preflight
+from training.recipe import resolved
 from training.trainer import trainer_for
 
 Encoders = Callable[[str], Path]
@@ -312,7 +313,7 @@ def test_data_that_lack_a_layer_or_everything(encoders: Encoders, tmp_path: Path
 
 def test_a_folder_is_refused_as_training_refuses_it(encoders: Encoders, tmp_path: Path) -> None:
     path = variant(tmp_path, encoders("bert"), gold(2))
-    config = RunConfig.load(path)
+    config = resolved(RunConfig.load(path))
     run = config.output
     (run / "trainer" / "checkpoint-1").mkdir(parents=True)
 

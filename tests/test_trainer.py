@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from test_main_path import gold
 
+from annotations.errors import ConfigError
 from annotations.schema import Schema
 from inference import checkpoint
 from inference.config import TaggerConfig
+from inference.tagger import Tagger
 from training.config import RunConfig
 from training.data import dataset
-from training.trainer import plain_attention, trainer_for
+from training.recipe import resolved
+from training.trainer import compiling, fine_tune, plain_attention, trainer_for
 
 
 @pytest.mark.parametrize("known", [False, True])
@@ -26,7 +32,7 @@ def test_fresh_weights_learn_at_the_heads_rate(
         checkpoint.save(tmp_path / "ck", model, tokenizer)
         start = str(tmp_path / "ck")
     values = {"tagger": config.model_dump(mode="json"), "data": {"train": ["x"]}, "output": str(tmp_path / "run")}
-    run = RunConfig.build({**values, "encoder": start}, where="test")
+    run = resolved(RunConfig.build({**values, "encoder": start}, where="test"))
     model, tokenizer = checkpoint.from_encoder(start, config, 0.1)
     trainer = trainer_for(run, model, tokenizer, dataset(gold(2), tokenizer, config), tmp_path / "run")
     rates = {
@@ -44,3 +50,63 @@ def test_attention_is_plain_while_training_and_fused_afterwards(
     with plain_attention(model):
         assert model.encoder.config._attn_implementation == "eager"
     assert model.encoder.config._attn_implementation == "sdpa"
+
+
+def learned(config: TaggerConfig, encoder: Path, folder: Path, **trainer: object) -> Tagger:
+    """A tagger after two passes, its checkpoints kept."""
+    values = {
+        "tagger": config.model_dump(mode="json"),
+        "data": {"train": ["x"]},
+        "output": "x",
+        "encoder": str(encoder),
+        "epochs": 2,
+        "bf16": False,
+        "trainer": {"disable_tqdm": True, "save_steps": 1, **trainer},
+    }
+    return fine_tune(RunConfig.build(values, where="test"), gold(2), folder)
+
+
+@pytest.mark.parametrize("architecture", ["bert", "modernbert", "deberta-v2", "distilbert"])
+def test_checkpointed_activations_change_nothing(
+    architecture: str, config: TaggerConfig, encoders: Callable[[str], Path], tmp_path: Path
+) -> None:
+    plain = learned(config, encoders(architecture), tmp_path / "plain").engine.model.state_dict()
+    sparing = learned(config, encoders(architecture), tmp_path / "sparing", activation_checkpointing=True)
+    for name, weights in sparing.engine.model.state_dict().items():
+        assert torch.allclose(weights, plain[name], atol=1e-6), name
+
+
+def test_gradient_checkpointing_by_its_older_name(
+    config: TaggerConfig, encoders: Callable[[str], Path], tmp_path: Path
+) -> None:
+    with pytest.warns(FutureWarning, match="Use `activation_checkpointing` instead"):
+        tagger = learned(config, encoders("bert"), tmp_path, gradient_checkpointing=True)
+    assert tagger.engine.model.is_activation_checkpointing
+
+
+def test_a_compiled_network_is_saved_as_an_ordinary_one(
+    config: TaggerConfig, encoders: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The compiler proper takes minutes on CPU; its first half, which traces the network, is what can fail on our side."""
+    # TrainingArguments sets it for the whole process.
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "no")
+    plain = learned(config, encoders("modernbert"), tmp_path / "plain", max_steps=1).engine.model.state_dict()
+    backend = {"torch_compile": True, "torch_compile_backend": "eager", "max_steps": 1}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tagger = learned(config, encoders("modernbert"), tmp_path, **backend)
+    assert plain.keys() == tagger.engine.model.state_dict().keys()
+    kept = load_file(tmp_path / "checkpoint-1" / "model.safetensors")
+    assert kept.keys() == plain.keys()
+    assert tagger.tag("The Taliban met.", target="It met.").spans("stance")
+
+
+def test_a_network_that_cannot_be_compiled_is_told() -> None:
+    def no_compiler(*_: object) -> None:
+        raise RuntimeError("there is no compiler")
+
+    network = torch.compile(torch.nn.Linear(1, 1), backend=no_compiler)
+    with pytest.raises(ConfigError, match=r"torch_compile.*there is no compiler.*take torch_compile out"), compiling():
+        network(torch.ones(1))
+    with pytest.raises(RuntimeError, match="out of memory"), compiling():
+        raise torch.OutOfMemoryError("out of memory")

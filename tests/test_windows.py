@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import FAMILIES, make_tokenizer
+from conftest import FAMILIES, PUBLISHED, make_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
@@ -17,7 +17,7 @@ from annotations.sentences import sentences
 from inference.config import TaggerConfig
 from inference.windows import Unit, cores, encode, special_tokens, tokenize
 
-TOKENIZERS = {family: make_tokenizer(family) for family in sorted(set(FAMILIES.values()))}
+TOKENIZERS = {family: make_tokenizer(family) for family in [*sorted(set(FAMILIES.values())), *PUBLISHED]}
 ODD = [
     "",
     " ",
@@ -48,6 +48,27 @@ def test_offsets_are_disjoint_and_show_no_white_space(family: str, text: str) ->
         if start < end:
             assert not text[start].isspace() and not text[end - 1].isspace()
             reached = end
+
+
+WORDS = st.lists(
+    st.builds(
+        str.__add__,
+        st.characters(categories=["Lu", "Ll", "Lo"]),
+        st.text(st.characters(categories=["Lu", "Ll", "Lo", "Mn", "Mc"]), max_size=6),
+    ),
+    max_size=8,
+)
+
+
+@pytest.mark.parametrize("family", TOKENIZERS)
+@given(words=WORDS | st.just(["Jose\u0301", "नमस्ते", "שָׁלוֹם", "l’État"]))
+def test_a_word_begins_and_ends_with_tokens_whatever_its_marks(family: str, words: list[str]) -> None:
+    _, offsets = tokenize(" ".join(words), TOKENIZERS[family], "text")
+    starts, ends = {start for start, end in offsets if start < end}, {end for start, end in offsets if start < end}
+    place = 0
+    for word in words:
+        assert place in starts and place + len(word) in ends, (word, offsets)
+        place += len(word) + 1
 
 
 @given(text=TEXTS | st.sampled_from(ODD))

@@ -45,7 +45,7 @@ def train(
     quiet_libraries()
     # The Trainer prints its log on standard output, which is for results.
     with redirect_stdout(sys.stderr):
-        finished = runs.train(settings, force=force)
+        finished = runs.train(settings, force=force, say=progress)
     if finished:
         run, _ = finished
         typer.echo((run.path / "report.txt").read_text("utf-8"))

@@ -27,10 +27,10 @@ class DataConfig(Config):
 class OptimizerConfig(Config):
     """AdamW with a linear warm-up and a linear decay to zero."""
 
-    lr: float = Field(default=5e-4, gt=0)
-    """Peak learning rate of the encoder."""
-    head_lr: float = Field(default=2e-3, gt=0)
-    """Peak learning rate of heads and reader, which start from random weights."""
+    lr: float | None = Field(default=None, gt=0)
+    """Peak learning rate of the encoder; `training.recipe` chooses one for its family and size where unset."""
+    head_lr: float | None = Field(default=None, gt=0)
+    """Peak learning rate of heads and reader, which start from random weights; chosen likewise where unset."""
     weight_decay: float = Field(default=0.01, ge=0)
     """Weight decay."""
     warmup: float = Field(default=0.1, ge=0, lt=1)
@@ -46,6 +46,21 @@ class ObjectiveConfig(Config):
     """Power of the inverse class frequency in layers of sentences and documents: 0 is none, 1 is full balance."""
 
 
+class LoraConfig(Config):
+    """Low-rank adapters (Hu et al., 2021) beside the frozen weights of a large encoder, merged into them in the end."""
+
+    rank: int = Field(default=16, ge=1)
+    """Rank of each adapter."""
+    alpha: int = Field(default=32, ge=1)
+    """An adapter's output is multiplied by alpha / rank."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout in front of the adapters."""
+    targets: tuple[str, ...] = ()
+    """Linear layers with an adapter, by the end of their names (`query`, `value`); all of the encoder's blocks where unset."""
+    lr: float | None = Field(default=None, gt=0)
+    """Peak learning rate of the adapters; `training.recipe` chooses one for the encoder's size where unset."""
+
+
 class RunConfig(Config):
     """Everything `standpoint train` and `standpoint crossval` need."""
 
@@ -57,12 +72,14 @@ class RunConfig(Config):
     """Folder of the run."""
     encoder: str = DEFAULT_ENCODER
     """`default`, a folder (an encoder's or a tagger's), or a hub name."""
-    epochs: float = Field(default=30, gt=0)
-    """Passes over the windows."""
+    epochs: float | None = Field(default=None, gt=0)
+    """Passes over the windows; `training.recipe` chooses them for the encoder's size where unset."""
     batch_tokens: int = Field(default=1024, ge=1)
     """Tokens a step and process, padding included: windows of similar length, as many as fit."""
     optimizer: OptimizerConfig = OptimizerConfig()
     """Learning rates."""
+    lora: LoraConfig | None = None
+    """Train adapters instead of the encoder's own weights; needs the extra `lora`."""
     objective: ObjectiveConfig = ObjectiveConfig()
     """Losses."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
@@ -74,7 +91,7 @@ class RunConfig(Config):
     seed: int = Field(default=0, ge=0)
     """Seeds initial heads, order and dropout."""
     trainer: dict[str, Any] = {}
-    """Any further argument of transformers' TrainingArguments, passed on as it is."""
+    """Any further argument of transformers' TrainingArguments, such as `activation_checkpointing`, passed on as it is."""
 
     @field_validator("trainer")
     @classmethod

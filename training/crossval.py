@@ -18,6 +18,8 @@ from annotations.storage import read_jsonl, write_jsonl
 from training.config import CrossvalConfig, RunConfig
 from training.evaluation import bare
 from training.folds import CURVE, FOLDS, Fold, folds, scheme, unlearned
+from training.preflight.gate import usable
+from training.recipe import resolved
 from training.run_directory import RunDirectory
 from training.trainer import fine_tune
 
@@ -34,12 +36,16 @@ def crossval(
 
     Raises:
         ConfigError: `output` holds folds of another config, data or encoder, or the baselines' package is missing.
+        DocumentError: the documents cannot be learned from, or there are too few groups; nothing is written then.
     """
     if settings.baselines and find_spec("pycrfsuite") is None:
         raise ConfigError("the CRF baseline", "needs python-crfsuite; pip install 'standpoint[baselines]'")
+    schema = config.tagger.label_schema
+    odd = usable(documents, schema)
     dealing = list(folds(documents, settings.folds))
-    for warning in unlearned(dealing, documents, config.tagger.label_schema):
+    for warning in [*odd, *unlearned(dealing, documents, schema)]:
         say(f"warning: {warning}")
+    config = resolved(config)
     origin = claim(config, documents)
     results = {"tagger": [_round(config, settings, seed, dealing, say) for seed in settings.seeds]}
     if settings.baselines:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from annotations.document import Document
-from annotations.errors import DocumentError
+from annotations.errors import ConfigError, DocumentError, did_you_mean
 from annotations.schema import Schema
 
 FOLDS = "folds"
@@ -39,6 +39,27 @@ def folds(documents: Sequence[Document], count: int | None = None) -> Iterator[F
     for name in dict.fromkeys(owners[group] for group in groups) if count is None else _names(count):
         train = [document for document in documents if owners[document.fold] != name]
         yield Fold(name, train, [document for document in documents if owners[document.fold] == name])
+
+
+def held_apart(documents: Sequence[Document], groups: Sequence[str]) -> tuple[list[Document], list[Document]]:
+    """The documents of other groups, and those of the groups held out. Raises ConfigError where a group has no document."""
+    known = {document.fold for document in documents}
+    if unknown := [f"no group {group!r}; {did_you_mean(group, known)}" for group in groups if group not in known]:
+        raise ConfigError("data.held_out", unknown)
+    learned = [document for document in documents if document.fold not in groups]
+    return learned, [document for document in documents if document.fold in groups]
+
+
+def apart(learned: Sequence[Document], scored: Sequence[Document]) -> None:
+    """Raise DocumentError where a text that is scored is also learned from, or an id is scored twice."""
+    texts = {document.text: document.id for document in learned}
+    problems = [
+        f"document {d.id!r} has the text of training document {texts[d.text]!r}" for d in scored if d.text in texts
+    ]
+    counts = Counter(document.id for document in scored)
+    problems += [f"document id {name!r} is used twice" for name, count in counts.items() if count > 1]
+    if problems:
+        raise DocumentError("data.test and data.held_out", problems)
 
 
 def scheme(folder: Path, count: int | None) -> Path:

@@ -20,6 +20,8 @@ from annotations.schema import Schema
 from training.config import LearningCurveConfig, RunConfig
 from training.crossval import claim, kept_predictions, safe_name
 from training.folds import CURVE, Fold, folds, learnable, occurring, scheme, unlearned, used_labels
+from training.preflight.gate import usable
+from training.recipe import resolved
 
 STEPS = 6
 Say = Callable[[str], None]
@@ -55,14 +57,16 @@ def learning_curve(
 
     Raises:
         ConfigError: a size is larger than what a fold trains on, or `output` holds work on other inputs.
-        DocumentError: there are too few groups with annotations.
+        DocumentError: the documents cannot be learned from, or there are too few groups with annotations.
     """
     schema = config.tagger.label_schema
+    odd = usable(documents, schema)
     dealing = list(folds(documents, settings.folds))
-    warnings = unlearned(dealing, documents, schema)
+    warnings = [*odd, *unlearned(dealing, documents, schema)]
     tasks = list(planned(dealing, settings, schema))
     for warning in [*warnings, *_idle(documents, schema), *_lacking(tasks, documents, schema)]:
         say(f"warning: {warning}")
+    config = resolved(config)
     origin = claim(config, documents)
     predicted = _predictions(config, settings, tasks, say)
     return [_grown(size, settings, tasks, predicted) for size in sorted({task.size for task in tasks})], origin

@@ -125,6 +125,12 @@ class RunDirectory:
         write_json(self.path / name, value)
 
 
+def destination(output: Path, *, force: bool) -> RunDirectory:
+    """Where a run is made: its own folder, or, with `force` and a finished run in it, one beside it that will replace it."""
+    run = RunDirectory(output)
+    return RunDirectory(output.with_name(f".{output.name}.new")) if force and run.finished else run
+
+
 def write_table(place: Path, text: str, values: Mapping[str, object]) -> None:
     """`place.md` and `place.json`, each whole or not at all."""
     write_text(place.with_name(place.name + ".md"), text + "\n")

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from annotations.document import Document
-from annotations.errors import ConfigError, DocumentError, did_you_mean
 from annotations.labelstudio.exports import ImportReport
 from annotations.reading import annotated_documents
 from annotations.storage import write_jsonl
@@ -18,8 +16,11 @@ from inference.tagger import Tagger
 from training.config import RunConfig
 from training.data import unreachable
 from training.evaluation import evaluate
+from training.folds import apart, held_apart
+from training.preflight.gate import usable
+from training.recipe import resolved
 from training.report import Report
-from training.run_directory import EVALUATION, PREDICTIONS, RunDirectory, is_main_process
+from training.run_directory import EVALUATION, PREDICTIONS, RunDirectory, destination, is_main_process
 from training.safeguards import saving
 from training.sharding import require_processes
 from training.trainer import check_arguments, fine_tune, process_group_left
@@ -27,11 +28,14 @@ from training.trainer import check_arguments, fine_tune, process_group_left
 SEEN = 50
 
 
-def train(config: RunConfig, *, force: bool = False) -> tuple[RunDirectory, Report] | None:
+def train(
+    config: RunConfig, *, force: bool = False, say: Callable[[str], None] | None = None
+) -> tuple[RunDirectory, Report] | None:
     """Fine-tune, score on what was kept out of training (or, where nothing was, on some of it), write the run directory.
 
     With `force` a finished run in the same folder is replaced, once the new one is whole. An interrupted run goes on.
-    Under torchrun or accelerate the first process writes and returns the run, the others return None.
+    Under torchrun or accelerate the first process writes and returns the run, the others return None. `say` is told what is
+    odd about the data; `import.txt` keeps it.
 
     Raises:
         InputError: config, data, encoder or folder cannot be used; nothing has been written over then.
@@ -42,6 +46,11 @@ def train(config: RunConfig, *, force: bool = False) -> tuple[RunDirectory, Repo
     learned, held_out = held_apart(documents, config.data.held_out)
     unseen, imported_too = annotated_documents(config.data.test, schema)
     apart(learned, [*held_out, *unseen])
+    odd = [f"warning: {warning}" for warning in usable(learned, schema)]
+    if say and is_main_process():
+        for warning in odd:
+            say(warning)
+    config = resolved(config)
     if is_main_process():
         _bring_back(config.output)
     run = destination(config.output, force=force)
@@ -72,27 +81,10 @@ def train(config: RunConfig, *, force: bool = False) -> tuple[RunDirectory, Repo
         *([f"test data: {imported_too}"] if unseen else []),
         f"{len(lost)} spans do not fit the tokens",
     ]
-    run.write("import.txt", "\n".join([*told, *(f"  not learned  {line}" for line in lost)]) + "\n")
+    lines = [*told, *(f"  not learned  {line}" for line in lost), *odd]
+    run.write("import.txt", "\n".join(lines) + "\n")
     run.finish({**origin, "model_version": checkpoint.version(run.checkpoint)})
     return (_swap(run, config.output) if replacing else run), report
-
-
-def destination(output: Path, *, force: bool) -> RunDirectory:
-    """Where a run is made: its own folder, or, with `force` and a finished run in it, one beside it that will replace it."""
-    run = RunDirectory(output)
-    return RunDirectory(output.with_name(f".{output.name}.new")) if force and run.finished else run
-
-
-def apart(learned: Sequence[Document], scored: Sequence[Document]) -> None:
-    """Raise DocumentError where a text that is scored is also learned from, or an id is scored twice."""
-    texts = {document.text: document.id for document in learned}
-    problems = [
-        f"document {d.id!r} has the text of training document {texts[d.text]!r}" for d in scored if d.text in texts
-    ]
-    counts = Counter(document.id for document in scored)
-    problems += [f"document id {name!r} is used twice" for name, count in counts.items() if count > 1]
-    if problems:
-        raise DocumentError("data.test and data.held_out", problems)
 
 
 def _swap(run: RunDirectory, place: Path) -> RunDirectory:
@@ -108,15 +100,6 @@ def _bring_back(place: Path) -> None:
     """An earlier run that was set aside by `_swap`, which was killed before the new one took its place."""
     for old in [] if place.exists() else sorted(place.parent.glob(f"{place.name}.old-*"))[:1]:
         old.rename(place)
-
-
-def held_apart(documents: Sequence[Document], groups: Sequence[str]) -> tuple[list[Document], list[Document]]:
-    """The documents of other groups, and those of the groups held out. Raises ConfigError where a group has no document."""
-    known = {document.fold for document in documents}
-    if unknown := [f"no group {group!r}; {did_you_mean(group, known)}" for group in groups if group not in known]:
-        raise ConfigError("data.held_out", unknown)
-    learned = [document for document in documents if document.fold not in groups]
-    return learned, [document for document in documents if document.fold in groups]
 
 
 def _note(config: RunConfig) -> str:

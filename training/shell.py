@@ -29,6 +29,7 @@ EXTRA = {
     "fastapi": "serve",
     "uvicorn": "serve",
     "optuna": "sweep",
+    "peft": "lora",
 }
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Trainer, TrainingArguments, set_seed
 
 from annotations.document import Document
-from annotations.errors import ConfigError, DocumentError
+from annotations.errors import ConfigError, DocumentError, first_line
 from inference.checkpoint import from_encoder
 from inference.model import StandpointModel
 from inference.tagger import Tagger
@@ -25,8 +25,10 @@ from training.batching import EpochLoader, TokenBatches
 from training.config import RunConfig
 from training.data import collate_rows, dataset
 from training.folds import learnable
+from training.lora import ADAPTER, adapt, merge, require_peft
 from training.masking import TokenMasking
 from training.objective import Objective, class_weights
+from training.recipe import TINY, completed, resolved
 from training.safeguards import PART, LossCheck, last_checkpoint, saving, take_place
 from training.sharding import gathered, prepare
 from training.tracking import TENSORBOARD, event_writers, require_trackers
@@ -84,13 +86,12 @@ class LayerTrainer(Trainer):
         """The optimizer of TrainingArguments; what starts from random weights learns at `optimizer.head_lr`."""
         if self.optimizer is None:
             settings = self.run_config.optimizer
-            groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+            groups: dict[tuple[float | None, float], list[nn.Parameter]] = {}
             assert isinstance(self.model, StandpointModel)
-            trained = ((name, own) for name, own in self.model.named_parameters() if own.requires_grad)
-            for name, parameter in trained:
-                rate = settings.lr if name.startswith(self.model.pretrained) else settings.head_lr
-                decay = settings.weight_decay if parameter.ndim > 1 else 0.0
-                groups.setdefault((rate, decay), []).append(parameter)
+            for name, parameter in self.model.named_parameters():
+                if parameter.requires_grad:
+                    decay = settings.weight_decay if parameter.ndim > 1 else 0.0
+                    groups.setdefault((self._rate(name), decay), []).append(parameter)
             kind, values = self.get_optimizer_cls_and_kwargs(self.args)
             self.optimizer = kind(
                 [{"params": own, "lr": rate, "weight_decay": decay} for (rate, decay), own in groups.items()], **values
@@ -103,6 +104,14 @@ class LayerTrainer(Trainer):
             self.control.should_training_stop = True
             return
         super()._run_epoch(model, epoch, *args, **rest)
+
+    def _rate(self, name: str) -> float | None:
+        """The peak rate of a parameter; never None in a resolved config."""
+        assert isinstance(self.model, StandpointModel)
+        run = self.run_config
+        if run.lora is not None and ADAPTER in name:
+            return run.lora.lr
+        return run.optimizer.lr if name.startswith(self.model.pretrained) else run.optimizer.head_lr
 
     def _get_output_dir(self, trial: Any) -> str:
         folder: str = super()._get_output_dir(trial)
@@ -131,20 +140,25 @@ def fine_tune(config: RunConfig, documents: Sequence[Document], folder: Path, *,
 
     Raises:
         CheckpointError: the encoder cannot be used.
+        ConfigError: peft is asked for and not there, or the network cannot be compiled here.
         DocumentError: the documents hold nothing to learn.
         TrainingError: training diverged, or a checkpoint cannot be written.
     """
     _require_labels(documents, config)
+    config = resolved(config)
     set_seed(config.seed)
     model, tokenizer = from_encoder(config.encoder, config.tagger, config.dropout)
+    if config.lora is not None:
+        adapt(model, config.lora)
     data = dataset(documents, tokenizer, config.tagger)
     trainer = trainer_for(config, model, tokenizer, data, folder)
     for writer in event_writers(config.trainer, events) if events else []:
         trainer.add_callback(writer)
-    with plain_attention(model), repeatable():
+    with plain_attention(model), repeatable(), compiling():
         trainer.train(resume_from_checkpoint=last_checkpoint(folder))
     trained = gathered(trainer)
     trainer.check.require_sound(trained, trainer.state.global_step)
+    merge(trained)
     return Tagger(trained.float(), tokenizer, config.tagger)
 
 
@@ -188,11 +202,36 @@ def repeatable() -> Iterator[None]:
         memory.fill_uninitialized_memory = filled
 
 
-def check_arguments(config: RunConfig, folder: Path) -> None:
-    """Raise ConfigError where transformers refuses a value of `trainer`, or a tracker is not installed."""
-    require_trackers(config.trainer)
+@contextmanager
+def compiling() -> Iterator[None]:
+    """Where torch.compile is asked for and fails, say so in one line.
+
+    Raises:
+        ConfigError: the network cannot be compiled on this machine.
+    """
     try:
-        arguments(config, folder)
+        yield
+    except RuntimeError as error:
+        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise
+        cause = getattr(error, "inner_exception", error)
+        raise ConfigError(
+            "trainer.torch_compile",
+            f"the network cannot be compiled here ({first_line(cause)}); install a C++ compiler (on a GPU, Triton), or "
+            "take torch_compile out",
+        ) from error
+
+
+def check_arguments(config: RunConfig, folder: Path) -> None:
+    """Raise ConfigError where transformers refuses a value of `trainer`, or a package that the config needs is missing."""
+    require_trackers(config.trainer)
+    if config.lora is not None:
+        require_peft()
+        if config.trainer.get("fsdp"):
+            raise ConfigError("lora", "does not go with trainer.fsdp; take one of them out")
+    try:
+        # Whether a value of `trainer` is refused depends on no rate, and the encoder may be one that cannot be looked at.
+        arguments(completed(config, TINY), folder)
     except (TypeError, ValueError, ImportError) as error:
         raise ConfigError("trainer", f"TrainingArguments refuses it: {' '.join(str(error).split())}") from error
 
@@ -200,6 +239,7 @@ def check_arguments(config: RunConfig, folder: Path) -> None:
 def trainer_for(
     config: RunConfig, model: StandpointModel, tokenizer: PreTrainedTokenizerBase, data: Dataset, folder: Path
 ) -> LayerTrainer:
+    config = resolved(config)
     schema = config.tagger.label_schema
     objective = Objective(schema, config.objective, class_weights(data, schema, config.objective.class_weights))
     return LayerTrainer(
@@ -232,6 +272,8 @@ def arguments(config: RunConfig, folder: Path) -> TrainingArguments:
         "save_total_limit": 1,
         "report_to": "none",
         "remove_unused_columns": False,
+        # Encoders bring a pooler that we leave alone; with activation checkpointing the Trainer would not look for it.
+        "ddp_find_unused_parameters": True,
         "dataloader_pin_memory": torch.cuda.is_available(),
         "label_names": ["gold"],
         **config.trainer,

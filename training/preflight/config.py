@@ -16,8 +16,7 @@ from annotations.config import overridden, read_yaml
 from annotations.document import Document
 from annotations.errors import ConfigError, InputError
 from training.config import RunConfig
-from training.run_directory import RunDirectory
-from training.runs import destination
+from training.run_directory import RunDirectory, destination
 
 STAND_IN: dict[str, Any] = {
     "tagger": {"label_schema": {"layers": {"unknown": {"kind": "spans", "labels": {"UNKNOWN": {}}}}}},

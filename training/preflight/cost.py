@@ -44,7 +44,10 @@ HOW = (
     "time times the steps is the estimate. Loading, checkpoints and the report come on top. Memory is the most in these "
     "steps; on CPU it grows by up to a half in a long run"
 )
-REMEDY = "lower batch_tokens (and raise trainer.gradient_accumulation_steps as much) or tagger.window.tokens"
+REMEDY = (
+    "lower batch_tokens (and raise trainer.gradient_accumulation_steps as much) or tagger.window.tokens, or set "
+    "trainer.activation_checkpointing"
+)
 
 
 class _Clock(TrainerCallback):

@@ -19,8 +19,8 @@ from annotations.reading import annotated_documents
 from annotations.schema import Kind, Layer, Schema
 from annotations.sentences import sentence_labels
 from training.config import DataConfig
+from training.folds import apart, held_apart
 from training.preflight.config import Finding, findings
-from training.runs import apart, held_apart
 
 EXAMPLES = 3
 SIMILAR = 0.5
@@ -190,12 +190,18 @@ def missing_problems(data: Data, schema: Schema) -> Iterator[Finding]:
         return
     if not any(document.text.strip() for document in data.learned):
         yield Finding("data.train", "every text is empty; export the texts with their annotations")
-    for name in schema.layers:
-        if not any(name in document.labels for document in data.learned):
-            yield Finding(
-                f"layer {name!r}",
-                "no document to learn from annotates it; annotate it, or take it out of the schema for this run",
-            )
+    lacking = [name for name in schema.layers if not any(name in document.labels for document in data.learned)]
+    if len(lacking) == len(schema.layers):
+        yield Finding(
+            "data.train",
+            f"annotates no layer of the schema ({', '.join(lacking)}) in any text; check data.train and the schema",
+        )
+        return
+    for name in lacking:
+        yield Finding(
+            f"layer {name!r}",
+            "no document to learn from annotates it; annotate it, or take it out of the schema for this run",
+        )
 
 
 def missing_warnings(data: Data, schema: Schema, tallies: Mapping[str, Tally]) -> Iterator[Finding]:
@@ -209,11 +215,12 @@ def missing_warnings(data: Data, schema: Schema, tallies: Mapping[str, Tally]) -
         )
     for name, layer in schema.layers.items():
         if any(name in document.labels for document in data.learned):
-            yield from _rare(name, layer, tallies[name], many=len(groups) > 1)
+            yield from rare(name, layer, tallies[name], many=len(groups) > 1)
     yield from _unused(data.learned, schema)
 
 
-def _rare(name: str, layer: Layer, counted: Tally, *, many: bool) -> Iterator[Finding]:
+def rare(name: str, layer: Layer, counted: Tally, *, many: bool) -> Iterator[Finding]:
+    """Labels of a layer without an example, with one, and, where there are `many` groups, in one group only."""
     counts = {label: counted.learned_of(label) for label in layer.names}
     where = f"layer {name!r}"
     if none := [label for label, count in counts.items() if not count]:

@@ -13,6 +13,8 @@ The JSON object, with every length in tokens of the encoder, every time in secon
                            "labels": {LABEL: {"learned": 19, "scored": 0, "groups": 4}}}},
         "tokens": {"sentences", "tokens", "windows",     of the distinct texts to learn from
                    "sentence_tokens": {"median", "percentile_95", "longest", "window", "window_without_context"}},
+        "recipe": {"family": "modernbert", "parameters": 7081216, "parameters_without_embeddings": 3935488, "size": "tiny",
+                   "numbers": {"optimizer.lr": {"value": 0.0005, "chosen_by": "recipe"}, …}},      or "config"
         "cost": {"windows", "parameters", "trainable_parameters", "batches_per_epoch", "steps_per_epoch", "steps",
                  "estimate": {"seconds", "seconds_per_step": {"mean", "fastest", "slowest", "measured"},
                               "memory_bytes", "memory_of", "threads", "how"}}
@@ -49,6 +51,7 @@ def text(found: Preflight) -> str:
         [*_data(facts["data"])] if "data" in facts else [],
         [*_layers(facts["layers"])] if "layers" in facts else [],
         [*_tokens(facts["tokens"])] if "tokens" in facts else [],
+        [*_recipe(facts["recipe"])] if "recipe" in facts else [],
         [*_cost(facts["cost"])] if "cost" in facts else ["Steps, time and memory are told once there is no problem."],
         _listed("warning", found.warnings),
         _listed("PROBLEM", found.problems),
@@ -101,6 +104,18 @@ def _tokens(facts: Mapping[str, Any]) -> Iterator[str]:
         f"sentence length in tokens: median {lengths['median']:g}, 95% up to {lengths['percentile_95']}, longest "
         f"{lengths['longest']}; a window has {lengths['window']}, {lengths['window_without_context']} without context"
     )
+
+
+def _recipe(facts: Mapping[str, Any]) -> Iterator[str]:
+    yield (
+        f"encoder: {facts['family']}, {_many(facts['parameters'], 'parameter')}, "
+        f"{facts['parameters_without_embeddings']:,} without token embeddings ({facts['size']})"
+    )
+    chosen = {"recipe": "chosen for it", "config": "set by the config"}
+    for who, words in chosen.items():
+        own = [f"{name}={each['value']:g}" for name, each in facts["numbers"].items() if each["chosen_by"] == who]
+        if own:
+            yield f"{words}: {' '.join(own)}"
 
 
 def _cost(facts: Mapping[str, Any]) -> Iterator[str]:

@@ -13,11 +13,12 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from annotations.errors import CheckpointError, ConfigError, DocumentError
+from annotations.errors import CheckpointError, ConfigError, DocumentError, InputError
 from annotations.reading import bare_documents
-from inference.checkpoint import encoder_tokenizer, from_encoder
+from inference.checkpoint import UNUSABLE, encoder_tokenizer, from_encoder
 from inference.model import StandpointModel
 from training.config import RunConfig
+from training.lora import adapt
 from training.preflight.config import Finding, Settings, findings, folder_problems, load_settings
 from training.preflight.cost import cost_facts
 from training.preflight.data import (
@@ -33,6 +34,7 @@ from training.preflight.data import (
     tally,
 )
 from training.preflight.tokens import encode_each, token_facts, token_warnings
+from training.recipe import completed, look_at, recipe_facts, recipe_for
 from training.trainer import check_arguments
 
 
@@ -54,6 +56,10 @@ class Preflight:
         """Whether a training run can begin."""
         return not self.problems
 
+    def refuse(self, error: InputError) -> None:
+        """Add an error's problems; several parts may meet the same one."""
+        self.problems += [problem for problem in findings(error) if problem not in self.problems]
+
 
 def preflight(path: Path, overrides: Sequence[str] = (), *, quick: bool = False, force: bool = False) -> Preflight:
     """Look at everything that `standpoint train` would use; nothing is written, and one failing part hides no other.
@@ -68,16 +74,31 @@ def preflight(path: Path, overrides: Sequence[str] = (), *, quick: bool = False,
     found = Preflight(str(path), problems=settings.problems)
     if settings.config is None:
         return found
-    data = _look_at_data(settings, settings.config, found)
-    model, tokenizer = _look_at_encoder(settings, settings.config, found)
+    config = _look_at_recipe(settings, settings.config, found)
+    data = _look_at_data(settings, config, found)
+    model, tokenizer = _look_at_encoder(settings, config, found)
     if data and data.documents and tokenizer:
-        _look_at_tokens(settings, settings.config, data, tokenizer, found)
-    _look_at_trainer(settings, settings.config, data, found, force=force)
+        _look_at_tokens(settings, config, data, tokenizer, found)
+    _look_at_trainer(settings, config, data, found, force=force)
     if model and tokenizer and data and data.whole and not found.problems:
-        facts, problems = cost_facts(settings.config, model, tokenizer, data.learned, measured=not quick)
+        facts, problems = cost_facts(config, model, tokenizer, data.learned, measured=not quick)
         found.facts["cost"] = facts
         found.problems += problems
     return found
+
+
+def _look_at_recipe(settings: Settings, config: RunConfig, found: Preflight) -> RunConfig:
+    """The config with what the recipe chooses; as it is where the encoder cannot be looked at."""
+    if not settings.stands("encoder"):
+        return config
+    try:
+        encoder = look_at(config.encoder)
+    except CheckpointError as error:
+        found.refuse(error)
+        return config
+    chosen = completed(config, recipe_for(encoder))
+    found.facts["recipe"] = recipe_facts(encoder, config, chosen)
+    return chosen
 
 
 def _look_at_data(settings: Settings, config: RunConfig, found: Preflight) -> Data | None:
@@ -119,17 +140,20 @@ def _unreadable(settings: Settings, config: RunConfig) -> list[Finding]:
 def _look_at_encoder(
     settings: Settings, config: RunConfig, found: Preflight
 ) -> tuple[StandpointModel | None, PreTrainedTokenizerBase | None]:
-    """The model and the tokenizer, each as far as it can be had."""
+    """The model, with adapters where the config asks for them, and the tokenizer, each as far as it can be had."""
     if not settings.stands("encoder"):
         return None, None
     try:
-        return from_encoder(config.encoder, config.tagger, config.dropout)
-    except CheckpointError as error:
-        found.problems += findings(error)
+        model, tokenizer = from_encoder(config.encoder, config.tagger, config.dropout)
+        if config.lora is not None:
+            adapt(model, config.lora)
+        return model, tokenizer
+    except (CheckpointError, ConfigError) as error:
+        found.refuse(error)
     # An encoder that cannot be loaded, or is too short, may still have a tokenizer to look at the texts with.
     try:
         tokenizer = encoder_tokenizer(config.encoder)
-    except (OSError, ValueError, KeyError, RuntimeError):
+    except UNUSABLE:
         return None, None
     return None, tokenizer if tokenizer.is_fast else None
 
@@ -154,4 +178,4 @@ def _look_at_trainer(
     try:
         check_arguments(config, config.output)
     except ConfigError as error:
-        found.problems += findings(error)
+        found.refuse(error)

@@ -26,9 +26,9 @@ from annotations.reading import annotated_documents
 from annotations.storage import replacing, write_jsonl
 from inference.checkpoint import from_encoder
 from training.config import RunConfig
-from training.folds import folds, learnable
+from training.folds import folds, held_apart, learnable
+from training.recipe import resolved
 from training.run_directory import RunDirectory
-from training.runs import held_apart
 from training.sweep import report as sweep_report
 from training.sweep.config import SweepConfig, base_run, own_values
 from training.sweep.processes import Crew, crew
@@ -52,6 +52,8 @@ def sweep(settings: SweepConfig, *, workers: int, minutes: float | None, say: Sa
     """
     deadline = time.monotonic() + 60 * minutes if minutes is not None else None
     config = base_run(settings)
+    if "encoder" not in settings.space:
+        config = resolved(config)
     documents = usable_documents(config, say)
     steps = checked_steps(settings, config, documents)
     check_arguments(config, settings.output)
