@@ -203,13 +203,21 @@ def test_ctrl_c_stops_and_more_trials_go_on(finished: Path, tmp_path: Path, enco
     path, folder = write_sweep(tmp_path, encoders("bert")), tmp_path / "sweep"
     with started(path, "--trials", "2") as process:
         worker = until(lambda: worker_at(folder), process)
-        assert "another sweep is at work" in refused(path)
         process.send_signal(signal.SIGINT)
         assert f"the same command goes on from {folder}" in process.communicate(timeout=600)[1]
         assert process.returncode == 130
     assert ended(worker)
     cli("sweep", path)
     assert trials(folder) == trials(finished / "sweep")
+
+
+def test_one_sweep_at_a_time_works_in_a_folder(tmp_path: Path, encoders: Callable[[str], Path]) -> None:
+    path, folder = write_sweep(tmp_path, encoders("bert"), pruner=None), tmp_path / "sweep"
+    with started(path, "--trials", "500") as process:
+        until(lambda: worker_at(folder), process)
+        assert "another sweep is at work" in refused(path)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=600)
 
 
 def test_two_workers_share_the_trials(tmp_path: Path, encoders: Callable[[str], Path]) -> None:
