@@ -11,15 +11,24 @@ Run: python benchmarks/encoder_proxy.py --data ../shared/data default warm=runs/
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from statistics import mean
 from typing import Any
 
-from encoder_runs import Encoder, Results, Row, command_line, fine_tuned, parse_all, save_table, some_of, spread
+from encoder_runs import (
+    Encoder,
+    Results,
+    Row,
+    command_line,
+    errors_told,
+    fine_tuned,
+    parse_all,
+    save_table,
+    some_of,
+    spread,
+)
 from public_slices import PROXY
 
-from annotations.errors import StandpointError
 from training.shell import quiet_libraries
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -61,7 +70,7 @@ def main(given: Sequence[str] | None = None) -> None:
     arguments = parsed(given)
     quiet_libraries()
     results = Results(arguments.runs)
-    try:
+    with errors_told():
         encoders = parse_all(arguments.encoders)
         splits = {name: PROXY[name](arguments.data) for name in some_of(list(PROXY), arguments.sets)}
         rows = [
@@ -70,9 +79,6 @@ def main(given: Sequence[str] | None = None) -> None:
             for name, split in splits.items()
             for seed in arguments.seeds
         ]
-    except StandpointError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
     text = table(rows, encoders)
     print(text)
     if arguments.save:

@@ -21,15 +21,14 @@ from typing import Any
 
 import torch
 from public_slices import Split
-from transformers import AutoConfig, AutoModel, PreTrainedConfig
+from transformers import AutoModel
 
 from annotations.comparison import compare
 from annotations.document import Document
-from annotations.errors import CheckpointError, ConfigError, did_you_mean
+from annotations.errors import CheckpointError, ConfigError, StandpointError, did_you_mean
 from annotations.schema import Kind
 from annotations.storage import fingerprint, replacing
-from inference.checkpoint import NEEDED, encoder_location, encoder_tokenizer, save, version
-from inference.model import StandpointConfig
+from inference.checkpoint import NEEDED, encoder_config, encoder_location, encoder_tokenizer, save, version
 from inference.windows import encode
 from training.config import RunConfig
 from training.evaluation import bare
@@ -92,16 +91,6 @@ class Encoder:
             model = AutoModel.from_config(encoder_config(self.location), dtype=torch.float32)
             save(made, model, encoder_tokenizer(self.location))
             yield made
-
-
-def encoder_config(name: str) -> PreTrainedConfig:
-    """The shape of an encoder, alone or in a tagger."""
-    folder = Path(encoder_location(name))
-    kind = json.loads((folder / "config.json").read_text("utf-8")).get("model_type")
-    if kind == StandpointConfig.model_type:
-        return StandpointConfig.from_pretrained(folder).encoder_config()
-    found: PreTrainedConfig = AutoConfig.from_pretrained(folder)
-    return found
 
 
 class Results:
@@ -203,6 +192,16 @@ def crf(results: Results, split: Split) -> Row:
         return {"score": score(split, predicted), "seconds": seconds}
 
     return {**results.get(key(CRF, split, 0, {}), make), "name": CRF}
+
+
+@contextmanager
+def errors_told() -> Iterator[None]:
+    """Wrong input ends a benchmark with its message alone."""
+    try:
+        yield
+    except StandpointError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
 
 
 def numbers(text: str) -> list[int]:

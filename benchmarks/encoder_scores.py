@@ -10,14 +10,25 @@ Run: python benchmarks/encoder_scores.py --data ../shared/data --save benchmarks
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from typing import Any
 
-from encoder_runs import CRF, RANDOM, Encoder, Results, Row, command_line, crf, fine_tuned, save_table, some_of, spread
+from encoder_runs import (
+    CRF,
+    RANDOM,
+    Encoder,
+    Results,
+    Row,
+    command_line,
+    crf,
+    errors_told,
+    fine_tuned,
+    save_table,
+    some_of,
+    spread,
+)
 from public_slices import WHOLE
 
-from annotations.errors import StandpointError
 from inference.checkpoint import DEFAULT_ENCODER
 from training.shell import quiet_libraries
 
@@ -65,7 +76,7 @@ def main(given: Sequence[str] | None = None) -> None:
     quiet_libraries()
     results = Results(arguments.runs)
     rows: list[Row] = []
-    try:
+    with errors_told():
         encoder = Encoder.parse(arguments.encoder)
         random = Encoder(f"{RANDOM}{encoder.name}", encoder.location, random=True)
         splits = {name: WHOLE[name](arguments.data) for name in some_of(list(WHOLE), arguments.sets)}
@@ -74,9 +85,6 @@ def main(given: Sequence[str] | None = None) -> None:
         for one in (encoder, random):
             for seed in arguments.seeds:
                 rows += [fine_tuned(results, one, split, seed, SETTINGS[name]) for name, split in splits.items()]
-    except StandpointError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
     text = table(rows, encoder.name, {name: split.name for name, split in splits.items()})
     print(text)
     if arguments.save:

@@ -26,13 +26,25 @@ from typing import Any
 
 import spacy_ner
 import token_classification
-from encoder_runs import Encoder, Results, Row, command_line, crf, fine_tuned, key, save_table, score, some_of, spread
+from encoder_runs import (
+    Encoder,
+    Results,
+    Row,
+    command_line,
+    crf,
+    errors_told,
+    fine_tuned,
+    key,
+    save_table,
+    score,
+    some_of,
+    spread,
+)
 from public_slices import TABLE, Split, cut
 from word_rows import rows as word_rows
 from word_rows import tagged
 
 from annotations.document import Document
-from annotations.errors import StandpointError
 from annotations.schema import Kind
 from inference.checkpoint import DEFAULT_ENCODER
 from training.baselines import tfidf_baseline
@@ -253,11 +265,8 @@ def main(given: Sequence[str] | None = None) -> None:
     """Parse, run what is not there yet, print, save."""
     arguments = parsed(given)
     quiet_libraries()
-    try:
+    with errors_told():
         found, rows = runs(arguments)
-    except StandpointError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
     text = tables(found, rows)
     print(text)
     if arguments.save:

@@ -24,7 +24,7 @@ from typing import Any
 
 import token_classification
 import torch
-from encoder_runs import Row, encoder_config, numbers, run_config, save_table, score, spread
+from encoder_runs import Row, encoder_config, errors_told, numbers, run_config, save_table, score, spread
 from pretraining_cost import operations, peak
 from public_slices import Split, by_line, conll_slice, take
 from step_watch import Watch, watched
@@ -32,7 +32,7 @@ from transformers import PreTrainedConfig
 from word_rows import rows as word_rows
 from word_rows import tagged
 
-from annotations.errors import ConfigError, StandpointError
+from annotations.errors import ConfigError
 from inference.checkpoint import DEFAULT_ENCODER, encoder_tokenizer
 from inference.windows import encode
 from training.config import RunConfig
@@ -230,14 +230,11 @@ def main(given: Sequence[str] | None = None) -> None:
     """Parse, measure, print, save."""
     arguments = parsed(given)
     quiet_libraries()
-    try:
+    with errors_told():
         if arguments.profile:
             print(our_profile(arguments))
             return
         rows = measure(arguments)
-    except StandpointError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
     text = table(rows)
     print(text)
     if arguments.save:

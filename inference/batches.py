@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -46,12 +47,19 @@ class Batch:
 def batches(windows: Sequence[Window], config: TaggerConfig, pad: int) -> Iterator[Batch]:
     """Windows of similar length together, as many as fit into `batch_tokens` padded tokens."""
     order = sorted(range(len(windows)), key=lambda place: len(windows[place].ids), reverse=True)
+    places = iter(order)
+    for size in batch_sizes([len(windows[place].ids) for place in order], config.batch_tokens):
+        yield collate(windows, list(islice(places, size)), pad)
+
+
+def batch_sizes(lengths: Sequence[int], budget: int) -> list[int]:
+    """How many of these lengths, the longest first, go into each batch so that its padded tokens stay within the budget."""
+    sizes = []
     start = 0
-    while start < len(order):
-        longest = len(windows[order[start]].ids)
-        size = max(1, config.batch_tokens // longest)
-        yield collate(windows, order[start : start + size], pad)
-        start += size
+    while start < len(lengths):
+        sizes.append(min(max(1, budget // lengths[start]), len(lengths) - start))
+        start += sizes[-1]
+    return sizes
 
 
 def collate(windows: Sequence[Window], places: Sequence[int], pad: int) -> Batch:

@@ -13,6 +13,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from small_sets import write_sets
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     AutoConfig,
@@ -141,6 +142,20 @@ def encoders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         return made[architecture]
 
     return get
+
+
+@pytest.fixture(scope="session")
+def tiny(encoders: Callable[[str], Path]) -> Path:
+    """The folder of a tiny encoder of the default one's architecture."""
+    return encoders("modernbert")
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with all public sets in their own formats, a handful of sentences each."""
+    folder = tmp_path_factory.mktemp("data")
+    write_sets(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.batching import EpochLoader, TokenBatches, batch_sizes
+from inference.batches import batch_sizes
+from training.batching import EpochLoader, TokenBatches
 
 LENGTHS = st.lists(st.integers(1, 256), min_size=1, max_size=80)
 

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import pytest
 import torch
 from conftest import ROOT
 from safetensors.torch import load_file
-from small_sets import write_sets
 
 from annotations.document import Document, Span
 from annotations.errors import CheckpointError, ConfigError
@@ -33,19 +31,6 @@ from public_slices import PROXY, WHOLE, Split, take
 
 DATA = os.environ.get("STANDPOINT_DATA")
 WANTED = pytest.mark.skipif(not DATA, reason="STANDPOINT_DATA names no folder with the public sets")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All sets in their own formats, a handful of sentences each."""
-    folder = tmp_path_factory.mktemp("data")
-    write_sets(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def tiny(encoders: Callable[[str], Path]) -> Path:
-    return encoders("modernbert")
 
 
 def apart(split: Split) -> bool:

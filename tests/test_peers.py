@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +12,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import ROOT
-from small_sets import write_sets
 from torch import Tensor
 from transformers import TrainingArguments
 
@@ -35,18 +33,6 @@ DATA = os.environ.get("STANDPOINT_DATA")
 WANTED = pytest.mark.skipif(not DATA, reason="STANDPOINT_DATA names no folder with the public sets")
 TEXT = "Ada Lovelace saw\nNew York .\n\nJoe left  Rome ."
 QUICK = {**token_classification.SETTINGS, "num_train_epochs": 40, "learning_rate": 3e-3}
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    write_sets(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def tiny(encoders: Callable[[str], Path]) -> Path:
-    return encoders("modernbert")
 
 
 def named(text: str = TEXT) -> Document:

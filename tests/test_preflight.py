@@ -115,7 +115,7 @@ def test_tokens_and_windows_are_those_of_training(shipped: Preflight, encoders: 
 def test_steps_are_counted_as_the_trainer_does(override: str, encoders: Encoders, tmp_path: Path) -> None:
     path = variant(tmp_path, encoders("bert"), gold(3))
     steps = preflight(path, [override], quick=True).facts["cost"]["steps"]
-    config = RunConfig.load(path, [override])
+    config = resolved(RunConfig.load(path, [override]))
     model, tokenizer = from_encoder(config.encoder, config.tagger, 0.1)
     data = dataset(list(read_jsonl(tmp_path / "data.jsonl")), tokenizer, config.tagger)
     made = trainer_for(config, model, tokenizer, data, tmp_path / "trainer")

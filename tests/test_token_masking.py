@@ -18,6 +18,7 @@ from inference.config import TaggerConfig
 from training.config import RunConfig
 from training.data import collate_rows, dataset
 from training.masking import TokenMasking
+from training.recipe import resolved
 from training.trainer import trainer_for
 
 
@@ -52,7 +53,7 @@ def test_the_trainer_hides_while_training_and_nothing_afterwards(
         "output": str(tmp_path),
     }
     start = str(encoders("bert"))
-    run = RunConfig.build({**values, "encoder": start, "token_masking": 0.5}, where="test")
+    run = resolved(RunConfig.build({**values, "encoder": start, "token_masking": 0.5}, where="test"))
     model, tokenizer = checkpoint.from_encoder(start, config, 0.1)
     rows = dataset(gold(2), tokenizer, config)
     trainer = trainer_for(run, model, tokenizer, rows, tmp_path)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from small_sets import write_sets
 from transformers import Trainer
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -22,18 +20,6 @@ from word_rows import rows
 
 from annotations.errors import ConfigError
 from inference.checkpoint import encoder_tokenizer
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    write_sets(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def tiny(encoders: Callable[[str], Path]) -> Path:
-    return encoders("modernbert")
 
 
 def test_what_the_example_computes_is_counted(tiny: Path, data: Path, tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Sampler
 
+from inference.batches import batch_sizes
+
 NOISE = 0.1
 """How far a length may be off in the order from which batches are cut, as a share of it."""
 
@@ -45,16 +47,6 @@ class TokenBatches(Sampler[list[int]]):
         for step in torch.randperm(len(cut), generator=random).tolist():
             batch = cut[step].tolist()
             yield batch[self.rank :: self.processes] or [batch[self.rank % len(batch)]]
-
-
-def batch_sizes(lengths: Sequence[int], budget: int) -> list[int]:
-    """How many of these lengths, the longest first, go into each batch so that its padded tokens stay within the budget."""
-    sizes = []
-    start = 0
-    while start < len(lengths):
-        sizes.append(min(max(1, budget // lengths[start]), len(lengths) - start))
-        start += sizes[-1]
-    return sizes
 
 
 class EpochLoader(DataLoader[Any]):

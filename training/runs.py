@@ -23,7 +23,8 @@ from training.report import Report
 from training.run_directory import EVALUATION, PREDICTIONS, RunDirectory, destination, is_main_process
 from training.safeguards import saving
 from training.sharding import require_processes
-from training.trainer import check_arguments, fine_tune, process_group_left
+from training.together import process_group_left
+from training.trainer import check_arguments, fine_tune
 
 SEEN = 50
 

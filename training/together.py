@@ -5,9 +5,30 @@ It knows tensors and ranks, not layers or labels. Alone, every function gives ba
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
-from torch.distributed import all_gather, all_reduce, get_rank, get_world_size, is_available, is_initialized
+from torch.distributed import (
+    all_gather,
+    all_reduce,
+    destroy_process_group,
+    get_rank,
+    get_world_size,
+    is_available,
+    is_initialized,
+)
+
+
+@contextmanager
+def process_group_left() -> Iterator[None]:
+    """Under torchrun, leave the process group that the Trainer joined: its threads may abort a process that just ends."""
+    try:
+        yield
+    finally:
+        if is_available() and is_initialized():
+            destroy_process_group()
 
 
 def processes() -> int:

@@ -163,16 +163,6 @@ def fine_tune(config: RunConfig, documents: Sequence[Document], folder: Path, *,
 
 
 @contextmanager
-def process_group_left() -> Iterator[None]:
-    """Under torchrun, leave the process group that the Trainer joined: its threads may abort a process that just ends."""
-    try:
-        yield
-    finally:
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
-
-
-@contextmanager
 def plain_attention(model: StandpointModel) -> Iterator[None]:
     """On CPU the fused attention kernel is slow on the way back: plain attention trains 1.2 to 1.4 times as fast."""
     fused = model.encoder.config._attn_implementation
@@ -239,7 +229,7 @@ def check_arguments(config: RunConfig, folder: Path) -> None:
 def trainer_for(
     config: RunConfig, model: StandpointModel, tokenizer: PreTrainedTokenizerBase, data: Dataset, folder: Path
 ) -> LayerTrainer:
-    config = resolved(config)
+    """The Trainer of a resolved config."""
     schema = config.tagger.label_schema
     objective = Objective(schema, config.objective, class_weights(data, schema, config.objective.class_weights))
     return LayerTrainer(

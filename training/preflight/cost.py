@@ -27,6 +27,7 @@ from transformers import (
 
 from annotations.document import Document
 from annotations.errors import first_line
+from inference.batches import batch_sizes
 from inference.model import StandpointModel
 from training.config import RunConfig
 from training.data import dataset
@@ -140,7 +141,7 @@ def _estimate(
     quiet = {"save_strategy": "no", "logging_strategy": "no", "report_to": "none", "disable_tqdm": True}
     values = {**config.trainer, **quiet, "push_to_hub": False, "fsdp": None}
     places = sorted(range(len(data)), key=lambda place: data["length"][place], reverse=True)
-    most = max(1, config.batch_tokens // data["length"][places[0]])
+    most = batch_sizes([data["length"][place] for place in places], config.batch_tokens)[0]
     longest = Dataset.from_dict(data[places[:most]])
     clock = _Clock()
     if torch.accelerator.is_available():
