@@ -29,6 +29,7 @@ from annotations.errors import CheckpointError, ConfigError, StandpointError, di
 from annotations.schema import Kind
 from annotations.storage import fingerprint, replacing
 from inference.checkpoint import NEEDED, encoder_config, encoder_location, encoder_tokenizer, save, version
+from inference.tagger import Tagger
 from inference.windows import encode
 from training.config import RunConfig
 from training.evaluation import bare
@@ -40,6 +41,7 @@ from training.trainer import fine_tune
 RANDOM = "random:"
 CRF = "CRF"
 Row = dict[str, Any]
+Learn = Callable[[RunConfig, Sequence[Document], Path], Tagger]
 
 
 @dataclass(frozen=True)
@@ -130,13 +132,13 @@ def fine_tuned(results: Results, encoder: Encoder, split: Split, seed: int, sett
     return {**results.get(key(encoder.content, split, seed, settings), make), "name": encoder.name}
 
 
-def run(encoder: Encoder, split: Split, seed: int, settings: dict[str, Any]) -> Row:
+def run(encoder: Encoder, split: Split, seed: int, settings: dict[str, Any], learn: Learn = fine_tune) -> Row:
     """Score (strict micro F1 of spans, macro F1 of sentences), seconds of learning and scoring, tokens learned from."""
     # The Trainer prints to standard output, which is for the table.
     with encoder.folder(seed) as folder, tempfile.TemporaryDirectory() as scratch, redirect_stdout(sys.stderr):
         config = resolved(run_config(split, folder, seed, settings))
         began, busy = time.monotonic(), time.process_time()
-        tagger = fine_tune(config, split.learned, Path(scratch))
+        tagger = learn(config, split.learned, Path(scratch))
         learned, busy = time.monotonic(), time.process_time() - busy
         predicted = list(tagger.tag(bare(split.scored)))
         seconds, scoring = learned - began, time.monotonic() - learned

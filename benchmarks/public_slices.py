@@ -71,9 +71,9 @@ def _read(path: Path, kind: Format) -> list[Document]:
     return found
 
 
-def _shuffled(documents: Iterable[Document]) -> list[Document]:
+def _shuffled(documents: Iterable[Document], choice: int = CUT) -> list[Document]:
     found = list(documents)
-    return random.Random(CUT).sample(found, len(found))
+    return random.Random(choice).sample(found, len(found))
 
 
 def distinct(documents: Iterable[Document], name: str) -> list[Document]:
@@ -181,9 +181,9 @@ def stance(data: Path) -> Split:
     return Split("NewsMTSC", learned, [one for one in documents if kept_for_choosing(one)], Kind.SENTENCES)
 
 
-def cut(split: Split, lines: int) -> Split:
-    """The split with whole documents of so many lines to learn from, always the same ones, and all that it is scored on."""
-    return replace(split, learned=take(_shuffled(split.learned), lines))
+def cut(split: Split, lines: int, choice: int = CUT) -> Split:
+    """The split with whole documents of so many lines to learn from, the same ones for a choice, and all that it is scored on."""
+    return replace(split, learned=take(_shuffled(split.learned, choice), lines))
 
 
 def by_line(split: Split) -> Split:

@@ -57,5 +57,7 @@ class TaggerConfig(Config):
     """Windows."""
     reader: ReaderConfig = ReaderConfig()
     """Reading against a target; unused where no layer is targeted."""
+    whole_words: bool | None = None
+    """Whether spans begin and end at the edges of words; where unset, training looks whether those of its data do."""
     batch_tokens: int = Field(default=2048, ge=16)
     """Padded tokens in one batch when tagging; a single longer window is a batch of its own."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from unicodedata import category
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ from annotations.sentences import Bounds, sentences
 from inference.batches import Batch
 from inference.config import TaggerConfig
 from inference.model import Logits
-from inference.tags import Offsets, best_tags, to_spans
+from inference.tags import Bools, Offsets, best_tags, to_spans
 from inference.windows import Window, texts
 
 Row = npt.NDArray[np.float64]
@@ -33,7 +34,7 @@ def decode(
     labels: list[dict[str, Labels]] = [{} for _ in documents]
     for name, layer in config.label_schema.layers.items():
         if layer.kind is Kind.SPANS:
-            predicted = _spans(name, layer, documents, windows, answers)
+            predicted = _spans(name, layer, documents, windows, answers, bool(config.whole_words))
         elif layer.kind is Kind.SENTENCES:
             predicted = _sentences(name, layer, documents, answers)
         else:
@@ -75,18 +76,36 @@ def token_logits(
 
 
 def _spans(
-    name: str, layer: Layer, documents: Sequence[Document], windows: Sequence[Window], answers: Sequence[Answer]
+    name: str,
+    layer: Layer,
+    documents: Sequence[Document],
+    windows: Sequence[Window],
+    answers: Sequence[Answer],
+    whole_words: bool,
 ) -> Iterator[tuple[int, Labels]]:
     spans: dict[int, Labels] = dict.fromkeys(range(len(documents)), ())
     for owners, logits, offsets in token_logits(name, windows, answers):
-        spans |= dict.fromkeys(owners, _text_spans(logits, offsets, layer))
+        joined = within_words(documents[owners[0]].text, offsets) if whole_words else None
+        spans |= dict.fromkeys(owners, _text_spans(logits, offsets, layer, joined))
     yield from spans.items()
 
 
-def _text_spans(logits: Tensor, offsets: Offsets, layer: Layer) -> tuple[Span, ...]:
+def within_words(text: str, offsets: Offsets) -> Bools:
+    """Which tokens go on with the word of the token before. Shape: (tokens,)."""
+    return np.array([inside_word(text, start) for start, _ in offsets], dtype=np.bool_)
+
+
+def inside_word(text: str, place: int) -> bool:
+    """Whether a place in a text has letters, their marks or digits on both sides."""
+    return 0 < place < len(text) and all(
+        char.isalnum() or category(char)[0] == "M" for char in text[place - 1 : place + 1]
+    )
+
+
+def _text_spans(logits: Tensor, offsets: Offsets, layer: Layer, joined: Bools | None) -> tuple[Span, ...]:
     """Spans of one whole text: windows are joined before the best path is sought, so none is cut at a window's edge."""
     likely = torch.log_softmax(logits, dim=-1).numpy()
-    tags = best_tags(likely)
+    tags = best_tags(likely, joined)
     scores = np.exp(likely[np.arange(len(tags)), tags])
     return tuple(to_spans(tags, scores, offsets, layer.names))
 

@@ -16,6 +16,7 @@ from annotations.document import Span
 Offsets = Sequence[tuple[int, int]]
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 
 def to_tags(spans: Iterable[Span], offsets: Offsets, labels: Sequence[str]) -> tuple[list[int], list[Span]]:
@@ -55,10 +56,12 @@ def to_spans(tags: Ints, scores: Floats, offsets: Offsets, labels: Sequence[str]
     return spans
 
 
-def best_tags(log_probabilities: Floats) -> Ints:
+def best_tags(log_probabilities: Floats, joined: Bools | None = None) -> Ints:
     """The likeliest tag sequence in which I follows only B or I of its own label (Viterbi, 1967).
 
-    Shape: (tokens, 1 + 2 * labels) to (tokens,).
+    Where `joined`, a token goes with the one before it: both are outside or in the same span.
+
+    Shape: (tokens, 1 + 2 * labels) and (tokens,) to (tokens,).
     """
     count, width = log_probabilities.shape
     back = np.zeros((count, width), dtype=np.int32)
@@ -72,6 +75,10 @@ def best_tags(log_probabilities: Floats) -> Ints:
         back[step, insides] = np.where(stay, insides, begins)
         before = np.full(width, best[top])
         before[insides] = np.where(stay, best[insides], best[begins])
+        if joined is not None and joined[step]:
+            back[step, 0] = 0
+            before[0] = best[0]
+            before[begins] = -np.inf
         best = before + log_probabilities[step]
     tags = np.zeros(count, dtype=np.int64)
     tag = int(best.argmax()) if count else 0

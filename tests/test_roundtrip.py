@@ -116,6 +116,19 @@ def test_viterbi_is_the_best_allowed_sequence(count: int, labels: int, random: o
     assert tuple(best_tags(scores).tolist()) == best
 
 
+@given(st.lists(st.booleans(), max_size=5), st.integers(1, 3), st.integers(0, 2**31))
+def test_viterbi_keeps_joined_tokens_together(joined: list[bool], labels: int, seed: int) -> None:
+    scores = np.random.default_rng(seed).normal(size=(len(joined), 1 + 2 * labels)).astype(np.float32)
+    paths = np.ndindex(*[1 + 2 * labels] * len(joined))
+    allowed = [path for path in paths if _iob2(path) and not any(map(_parted, joined, (0, *path), path))]
+    best = max(allowed, key=lambda path: sum(scores[step, tag] for step, tag in enumerate(path)))
+    assert tuple(best_tags(scores, np.array(joined, dtype=np.bool_)).tolist()) == best
+
+
+def _parted(joined: bool, before: int, tag: int) -> bool:
+    return joined and (tag % 2 == 1 or (tag == 0) != (before == 0))
+
+
 def _iob2(path: tuple[int, ...]) -> bool:
     return all(tag == 0 or tag % 2 or (before in (tag, tag - 1)) for before, tag in zip((0, *path), path, strict=False))
 

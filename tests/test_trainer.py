@@ -11,13 +11,14 @@ import torch
 from safetensors.torch import load_file
 from test_main_path import gold
 
+from annotations.document import Document, Span
 from annotations.errors import ConfigError
 from annotations.schema import Schema
 from inference import checkpoint
 from inference.config import TaggerConfig
 from inference.tagger import Tagger
 from training.config import RunConfig
-from training.data import dataset
+from training.data import dataset, keep_words
 from training.recipe import resolved
 from training.trainer import compiling, fine_tune, plain_attention, trainer_for
 
@@ -52,7 +53,9 @@ def test_attention_is_plain_while_training_and_fused_afterwards(
     assert model.encoder.config._attn_implementation == "sdpa"
 
 
-def learned(config: TaggerConfig, encoder: Path, folder: Path, **trainer: object) -> Tagger:
+def learned(
+    config: TaggerConfig, encoder: Path, folder: Path, documents: list[Document] | None = None, **trainer: object
+) -> Tagger:
     """A tagger after two passes, its checkpoints kept."""
     values = {
         "tagger": config.model_dump(mode="json"),
@@ -63,7 +66,33 @@ def learned(config: TaggerConfig, encoder: Path, folder: Path, **trainer: object
         "bf16": False,
         "trainer": {"disable_tqdm": True, "save_steps": 1, **trainer},
     }
-    return fine_tune(RunConfig.build(values, where="test"), gold(2), folder)
+    return fine_tune(RunConfig.build(values, where="test"), documents or gold(2), folder)
+
+
+@pytest.mark.parametrize("asked", [None, True, False])
+@pytest.mark.parametrize("whole", [True, False])
+def test_spans_keep_to_words_where_those_of_the_data_do(
+    whole: bool, asked: bool | None, config: TaggerConfig, encoders: Callable[[str], Path], tmp_path: Path
+) -> None:
+    documents = gold(2)
+    if not whole:
+        inside = Span(start=1, end=3, label="MILITANT_GROUP")
+        documents[0] = documents[0].with_labels({**documents[0].labels, "entity": (inside,)})
+    asked_for = config.model_copy(update={"whole_words": asked})
+    tagger = learned(asked_for, encoders("bert"), tmp_path, documents=documents)
+    checkpoint.save(tmp_path / "kept", tagger.engine.model, tagger.tokenizer)
+    assert Tagger.load(tmp_path / "kept").config.whole_words is (whole if asked is None else asked)
+
+
+def test_a_slip_in_a_hundred_spans_changes_nothing(schema: Schema) -> None:
+    def spans(count: int) -> Document:
+        text = "word " * count
+        found = [Span(start=5 * n, end=5 * n + (3 if n == 0 else 4), label="LOCATION") for n in range(count)]
+        return Document(id="a", text=text, labels={"entity": tuple(found)})
+
+    assert keep_words([spans(100)], schema)
+    assert not keep_words([spans(99)], schema)
+    assert keep_words([Document(id="a", text="word")], schema)
 
 
 @pytest.mark.parametrize("architecture", ["bert", "modernbert", "deberta-v2", "distilbert"])

@@ -5,7 +5,7 @@ It knows gold labels and tensors, not the loss.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -15,14 +15,16 @@ from transformers import PreTrainedTokenizerBase
 
 from annotations.document import Document, Label, Span
 from annotations.errors import DocumentError
-from annotations.schema import Kind
+from annotations.schema import Kind, Schema
 from annotations.sentences import sentence_labels
 from inference.batches import collate
 from inference.config import TaggerConfig
+from inference.decoding import inside_word
 from inference.tags import to_tags
 from inference.windows import Unit, Window, encode, texts
 
 IGNORED = -100
+SLIPS = 0.01
 Row = dict[str, Any]
 
 
@@ -79,6 +81,18 @@ def _tags(documents: Sequence[Document], windows: Sequence[Window], config: Tagg
                 for place, own in zip(places, tags, strict=True):
                     found[name][place] = own
     return found
+
+
+def keep_words(documents: Iterable[Document], schema: Schema) -> bool:
+    """Whether the spans of these documents begin and end at the edges of words; one in a hundred may be a slip."""
+    layers = schema.of_kind(Kind.SPANS)
+    edges = [
+        inside_word(document.text, span.start) or inside_word(document.text, span.end)
+        for document in documents
+        for name in layers
+        for span in document.spans(name)
+    ]
+    return sum(edges) <= SLIPS * len(edges)
 
 
 def _gold_spans(documents: Sequence[Document], owners: Sequence[int], name: str) -> tuple[Span, ...] | None:

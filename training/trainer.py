@@ -23,7 +23,7 @@ from inference.model import StandpointModel
 from inference.tagger import Tagger
 from training.batching import EpochLoader, TokenBatches
 from training.config import RunConfig
-from training.data import collate_rows, dataset
+from training.data import collate_rows, dataset, keep_words
 from training.folds import learnable
 from training.lora import ADAPTER, adapt, merge, require_peft
 from training.masking import TokenMasking
@@ -145,7 +145,7 @@ def fine_tune(config: RunConfig, documents: Sequence[Document], folder: Path, *,
         TrainingError: training diverged, or a checkpoint cannot be written.
     """
     _require_labels(documents, config)
-    config = resolved(config)
+    config = resolved(_with_words(config, documents))
     set_seed(config.seed)
     model, tokenizer = from_encoder(config.encoder, config.tagger, config.dropout)
     if config.lora is not None:
@@ -278,6 +278,14 @@ def arguments(config: RunConfig, folder: Path) -> TrainingArguments:
         # A batch's units point into the whole of it, so it cannot be scattered; torchrun uses every GPU.
         made._n_gpu = 1
     return made
+
+
+def _with_words(config: RunConfig, documents: Sequence[Document]) -> RunConfig:
+    """The config that says whether spans keep to words, learned from the documents where it leaves that open."""
+    if config.tagger.whole_words is not None:
+        return config
+    tagger = config.tagger.model_copy(update={"whole_words": keep_words(documents, config.tagger.label_schema)})
+    return config.model_copy(update={"tagger": tagger})
 
 
 def _require_labels(documents: Sequence[Document], config: RunConfig) -> None:
