@@ -1,0 +1,176 @@
+"""What each choice of the fine-tuning recipe is worth on little data: one thing changed at a time, the rest as shipped.
+
+Names: CoNLL-2003, worldwide newswire (neither was met by the default encoder) and CrossNER-politics (it was); strict micro F1 of
+exact spans. Stance: NewsMTSC, a news sentence against a person or group that it names; macro F1. Each seed draws other
+documents to learn from, the same for every choice; development parts are scored, never a test part and never the gold
+articles. A difference is the mean over pairs of runs with the same set and seed, with its standard error. Finished runs are
+kept in RUNS.
+
+Run: python benchmarks/recipe_choices.py --data ../shared/data --save benchmarks/results/recipe_choices
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from math import sqrt
+from statistics import mean, stdev
+from typing import Any
+
+from encoder_runs import Encoder, Learn, Results, Row, command_line, errors_told, key, run, save_table, some_of
+from public_slices import PROXY, Split, cut
+from recipe_variants import (
+    Averaged,
+    LayerDecay,
+    TwiceDropped,
+    any_edges,
+    balanced,
+    chained,
+    copied,
+    in_other_case,
+    optimizer,
+    passes,
+    sentences_alone,
+    settings,
+    trained_by,
+    with_other_mentions,
+    without_overlap,
+)
+
+from annotations.schema import Kind
+from inference.checkpoint import DEFAULT_ENCODER
+from training.shell import progress, quiet_libraries
+from training.trainer import fine_tune
+
+SHIPPED = "as shipped"
+BOTH: dict[str, Learn] = {
+    SHIPPED: fine_tune,
+    "half the passes": passes(0.5),
+    "twice the passes": passes(2),
+    "batches half as large": settings(batch_tokens=512),
+    "batches a quarter as large": settings(batch_tokens=256),
+    "encoder's rate halved": optimizer(lr=0.5),
+    "encoder's rate doubled": optimizer(lr=2),
+    "heads' rate a quarter": optimizer(head_lr=0.25),
+    "15% of tokens masked": settings(token_masking=0.15),
+    "30% of tokens masked": settings(token_masking=0.3),
+    "dropout 0.3 before the heads": settings(dropout=0.3),
+    "lower layers learn more slowly": trained_by(LayerDecay),
+    "weights averaged on the way": trained_by(Averaged),
+}
+NAMES: dict[str, Learn] = {
+    **BOTH,
+    "names may cut words": any_edges,
+    "windows without overlap in training": without_overlap,
+    "no text around a sentence": sentences_alone,
+    "CRF over the tags": chained,
+    "mentions replaced in copies": copied(with_other_mentions),
+    "copies in other case": copied(in_other_case),
+}
+SENTENCES: dict[str, Learn] = {
+    **BOTH,
+    "classes not weighted": balanced(0),
+    "classes in full balance": balanced(1),
+    "R-Drop": trained_by(TwiceDropped),
+}
+SETS = ("conll", "newswire", "politics", "newsmtsc")
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Markdown: a choice a line; the score of a set, then the difference from what ships over all pairs."""
+    parts = []
+    for kind, choices in ((Kind.SPANS, NAMES), (Kind.SENTENCES, SENTENCES)):
+        own = [row for row in rows if row["kind"] == kind]
+        sets = list(dict.fromkeys(row["set"] for row in own))
+        if not own:
+            continue
+        lines = [f"| {' | '.join([str(kind), *sets, 'difference', 'seconds'])} |", "|---" * (len(sets) + 3) + "|"]
+        base = {(row["set"], row["seed"]): row for row in own if row["choice"] == SHIPPED}
+        for choice in choices:
+            some = [row for row in own if row["choice"] == choice]
+            if some:
+                scores = [100 * mean(row["score"] for row in some if row["set"] == name) for name in sets]
+                pairs = [100 * (row["score"] - base[row["set"], row["seed"]]["score"]) for row in some]
+                seconds = mean(row["learning_cpu_seconds"] for row in some)
+                cells = [choice, *(f"{score:.1f}" for score in scores), _difference(choice, pairs), f"{seconds:.0f}"]
+                lines.append(f"| {' | '.join(cells)} |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def _difference(choice: str, pairs: Sequence[float]) -> str:
+    if choice == SHIPPED:
+        return "–"
+    error = f" ± {stdev(pairs) / sqrt(len(pairs)):.1f}" if len(pairs) > 1 else ""
+    return f"{mean(pairs):+.1f}{error}"
+
+
+def measure(results: Results, encoder: Encoder, split: Split, seed: int, choice: str) -> Row:
+    """The row of one choice, set and seed."""
+    learn = (NAMES if split.kind is Kind.SPANS else SENTENCES)[choice]
+
+    def make() -> Row:
+        row = run(encoder, split, seed, {}, learn)
+        progress(f"{choice}, {split.name}, seed {seed}: {100 * row['score']:.1f} in {row['seconds']:.0f} s")
+        return row
+
+    row = results.get(key(encoder.content, split, seed, {"choice": choice}), make)
+    return {**row, "choice": choice, "kind": split.kind, "learned": split.size()}
+
+
+def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = command_line(__doc__, sets=SETS, seeds=[0, 1, 2], runs="runs/recipe_choices")
+    parser.add_argument("--encoder", default=DEFAULT_ENCODER, help="[name=]FOLDER, or default")
+    parser.add_argument("--choices", help="some of them")
+    parser.add_argument("--lines", type=int, default=100, help="sentences to learn from")
+    return parser.parse_args(arguments)
+
+
+def chosen(arguments: argparse.Namespace) -> list[str]:
+    """The choices of the command line, what ships first."""
+    known = list(NAMES | SENTENCES)
+    some = some_of(known, arguments.choices, "--choices") if arguments.choices else known
+    return list(dict.fromkeys([SHIPPED, *some]))
+
+
+def runs(arguments: argparse.Namespace) -> list[Row]:
+    """All rows, seed by seed, so that an early table has all choices."""
+    results = Results(arguments.runs)
+    encoder = Encoder.parse(arguments.encoder)
+    names, choices = some_of(list(PROXY), arguments.sets), chosen(arguments)
+    whole = {name: PROXY[name](arguments.data) for name in names}
+    rows: list[Row] = []
+    for seed in arguments.seeds:
+        splits = [cut(split, arguments.lines, seed) for split in whole.values()]
+        for choice in choices:
+            known: list[dict[str, Any]] = [
+                measure(results, encoder, split, seed, choice)
+                for split in splits
+                if choice in (NAMES if split.kind is Kind.SPANS else SENTENCES)
+            ]
+            rows += known
+    return rows
+
+
+def main(given: Sequence[str] | None = None) -> None:
+    """Parse, run what is not there yet, print, save."""
+    arguments = parsed(given)
+    quiet_libraries()
+    with errors_told():
+        rows = runs(arguments)
+    text = table(rows)
+    print(text)
+    if arguments.save:
+        learned = "; ".join(dict.fromkeys(f"{row['set']} {row['learned']}" for row in rows))
+        told = (
+            f"Percent, means over seeds {arguments.seeds}; differences from `{SHIPPED}` over pairs of runs with the same set and "
+            f"seed, with standard errors; seconds of all cores together. Learned from / scored on: {learned}."
+        )
+        command = f"python benchmarks/recipe_choices.py --data DATA --lines {arguments.lines} --save {arguments.save}"
+        title = f"What choices of the recipe are worth, {arguments.lines} sentences to learn from"
+        save_table(arguments.save, title=title, command=command, told=told, table=text, rows=rows)
+
+
+if __name__ == "__main__":
+    main()
