@@ -12,10 +12,9 @@ Run: python benchmarks/recipe_choices.py --data ../shared/data --save benchmarks
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import sqrt
 from statistics import mean, stdev
-from typing import Any
 
 from encoder_runs import Encoder, Learn, Results, Row, command_line, errors_told, key, run, save_table, some_of
 from public_slices import PROXY, Split, cut
@@ -27,9 +26,11 @@ from recipe_variants import (
     balanced,
     chained,
     copied,
+    distilled,
     in_other_case,
     optimizer,
     passes,
+    self_trained,
     sentences_alone,
     settings,
     trained_by,
@@ -37,12 +38,14 @@ from recipe_variants import (
     without_overlap,
 )
 
+from annotations.document import Document
 from annotations.schema import Kind
 from inference.checkpoint import DEFAULT_ENCODER
 from training.shell import progress, quiet_libraries
 from training.trainer import fine_tune
 
 SHIPPED = "as shipped"
+TIMES = 10
 BOTH: dict[str, Learn] = {
     SHIPPED: fine_tune,
     "half the passes": passes(0.5),
@@ -67,6 +70,11 @@ NAMES: dict[str, Learn] = {
     "mentions replaced in copies": copied(with_other_mentions),
     "copies in other case": copied(in_other_case),
 }
+WITH_TEXTS: dict[str, Callable[[Sequence[Document]], Learn]] = {
+    "self-training": self_trained,
+    "three taggers distilled into one": distilled,
+}
+"""Made from further texts of the set, without labels: ten times as many sentences."""
 SENTENCES: dict[str, Learn] = {
     **BOTH,
     "classes not weighted": balanced(0),
@@ -79,14 +87,14 @@ SETS = ("conll", "newswire", "politics", "newsmtsc")
 def table(rows: Sequence[Row]) -> str:
     """Markdown: a choice a line; the score of a set, then the difference from what ships over all pairs."""
     parts = []
-    for kind, choices in ((Kind.SPANS, NAMES), (Kind.SENTENCES, SENTENCES)):
+    for kind in (Kind.SPANS, Kind.SENTENCES):
         own = [row for row in rows if row["kind"] == kind]
         sets = list(dict.fromkeys(row["set"] for row in own))
         if not own:
             continue
         lines = [f"| {' | '.join([str(kind), *sets, 'difference', 'seconds'])} |", "|---" * (len(sets) + 3) + "|"]
         base = {(row["set"], row["seed"]): row for row in own if row["choice"] == SHIPPED}
-        for choice in choices:
+        for choice in dict.fromkeys(row["choice"] for row in own):
             some = [row for row in own if row["choice"] == choice]
             if some:
                 scores = [100 * mean(row["score"] for row in some if row["set"] == name) for name in sets]
@@ -105,9 +113,19 @@ def _difference(choice: str, pairs: Sequence[float]) -> str:
     return f"{mean(pairs):+.1f}{error}"
 
 
-def measure(results: Results, encoder: Encoder, split: Split, seed: int, choice: str) -> Row:
+def choices_for(kind: Kind) -> list[str]:
+    """What can be changed for names, or for sentences."""
+    return [*NAMES, *WITH_TEXTS] if kind is Kind.SPANS else list(SENTENCES)
+
+
+def measure(results: Results, encoder: Encoder, whole: Split, lines: int, seed: int, choice: str) -> Row:
     """The row of one choice, set and seed."""
-    learn = (NAMES if split.kind is Kind.SPANS else SENTENCES)[choice]
+    split = cut(whole, lines, seed)
+    if choice in WITH_TEXTS:
+        more = cut(whole, (1 + TIMES) * lines, seed).learned[len(split.learned) :]
+        learn = WITH_TEXTS[choice](more)
+    else:
+        learn = (NAMES if split.kind is Kind.SPANS else SENTENCES)[choice]
 
     def make() -> Row:
         row = run(encoder, split, seed, {}, learn)
@@ -129,7 +147,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def chosen(arguments: argparse.Namespace) -> list[str]:
     """The choices of the command line, what ships first."""
-    known = list(NAMES | SENTENCES)
+    known = list(dict.fromkeys([*choices_for(Kind.SPANS), *choices_for(Kind.SENTENCES)]))
     some = some_of(known, arguments.choices, "--choices") if arguments.choices else known
     return list(dict.fromkeys([SHIPPED, *some]))
 
@@ -140,17 +158,13 @@ def runs(arguments: argparse.Namespace) -> list[Row]:
     encoder = Encoder.parse(arguments.encoder)
     names, choices = some_of(list(PROXY), arguments.sets), chosen(arguments)
     whole = {name: PROXY[name](arguments.data) for name in names}
-    rows: list[Row] = []
-    for seed in arguments.seeds:
-        splits = [cut(split, arguments.lines, seed) for split in whole.values()]
-        for choice in choices:
-            known: list[dict[str, Any]] = [
-                measure(results, encoder, split, seed, choice)
-                for split in splits
-                if choice in (NAMES if split.kind is Kind.SPANS else SENTENCES)
-            ]
-            rows += known
-    return rows
+    return [
+        measure(results, encoder, split, arguments.lines, seed, choice)
+        for seed in arguments.seeds
+        for choice in choices
+        for split in whole.values()
+        if choice in choices_for(split.kind)
+    ]
 
 
 def main(given: Sequence[str] | None = None) -> None:

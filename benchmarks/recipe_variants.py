@@ -27,12 +27,15 @@ from inference.tagger import Tagger
 from training import trainer
 from training.config import RunConfig
 from training.data import IGNORED
+from training.evaluation import bare
 from training.trainer import LayerTrainer, fine_tune
 
 COPIES = 4
 """How many changed copies of a document stand beside it; the passes are as many fewer."""
 SHARE = 0.5
 """Of the mentions in a copy, how many are replaced."""
+PASSES_SHARED = 5
+"""How many times fewer passes there are over labelled and unlabelled texts together."""
 
 
 def settings(**values: Any) -> Learn:
@@ -289,3 +292,56 @@ def chained(config: RunConfig, documents: Sequence[Document], folder: Path) -> T
     """A CRF over the tags of spans."""
     tagger = trained_by(Chained)(config, documents, folder)
     return ChainTagger(deepcopy(tagger.engine.model), tagger.tokenizer, tagger.config)
+
+
+# Texts without labels. They stand beside the labelled ones, and there are fewer passes.
+
+TEACHERS = 3
+
+
+def self_trained(unlabelled: Sequence[Document]) -> Learn:
+    """Once more, on the tagger's own labels of further texts as well (self-training, Yarowsky, 1995)."""
+
+    def learn(config: RunConfig, documents: Sequence[Document], folder: Path) -> Tagger:
+        teacher = fine_tune(config, documents, folder / "teacher")
+        return fine_tune(_fewer_passes(config), [*documents, *teacher.tag(bare(unlabelled))], folder / "student")
+
+    return learn
+
+
+def distilled(unlabelled: Sequence[Document]) -> Learn:
+    """Taught by the mean of several taggers' probabilities, on the same texts and further ones (Hinton et al., 2015)."""
+
+    def learn(config: RunConfig, documents: Sequence[Document], folder: Path) -> Tagger:
+        teachers = [
+            fine_tune(config.model_copy(update={"seed": config.seed + 100 * number}), documents, folder / str(number))
+            for number in range(TEACHERS)
+        ]
+        student = type("Student", (_Taught,), {"teachers": [teacher.engine.model for teacher in teachers]})
+        some = [*documents, *bare(unlabelled)]
+        return trained_by(student)(_fewer_passes(config), some, folder / "student")
+
+    return learn
+
+
+def _fewer_passes(config: RunConfig) -> RunConfig:
+    assert config.epochs is not None
+    return config.model_copy(update={"epochs": config.epochs / PASSES_SHARED})
+
+
+class _Taught(LayerTrainer):
+    """Learns its teachers' probabilities of tags instead of gold."""
+
+    teachers: Sequence[nn.Module] = ()
+
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **rest: Any) -> Any:
+        """Cross-entropy with the teachers' mean at every token that is not padding."""
+        inputs = {name: value for name, value in inputs.items() if name not in ("gold", "owners")}
+        with torch.no_grad():
+            answers = [teacher(**inputs).tokens for teacher in self.teachers]
+        answer = model(**inputs)
+        ((name, scores),) = answer.tokens.items()
+        wanted = torch.stack([one[name].float().softmax(-1) for one in answers]).mean(0)
+        real = inputs["attention_mask"].bool()
+        loss = -(wanted * log_softmax(scores.float(), dim=-1)).sum(-1)[real].mean()
+        return (loss, answer) if return_outputs else loss
