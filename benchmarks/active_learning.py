@@ -34,7 +34,7 @@ from inference.queue import articles
 from inference.tagger import Tagger
 from inference.uncertainty import Measure
 from training.config import RunConfig
-from training.formats import column_files
+from training.formats.conversion import column_files
 from training.run_directory import machine
 from training.trainer import fine_tune
 

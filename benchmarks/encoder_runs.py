@@ -32,8 +32,8 @@ from inference.checkpoint import NEEDED, encoder_config, encoder_location, encod
 from inference.tagger import Tagger
 from inference.windows import encode
 from training.config import RunConfig
-from training.evaluation import bare
 from training.recipe import resolved
+from training.reports.evaluation import bare
 from training.run_directory import machine
 from training.shell import progress
 from training.trainer import fine_tune

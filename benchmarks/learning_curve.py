@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import mean
 from typing import Any
 
-from training import score_plot
+from training.learning_curve import plot as score_plot
 
 Row = dict[str, Any]
 

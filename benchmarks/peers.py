@@ -49,7 +49,7 @@ from annotations.schema import Kind
 from inference.checkpoint import DEFAULT_ENCODER
 from training.baselines import tfidf_baseline
 from training.config import RunConfig
-from training.evaluation import bare
+from training.reports.evaluation import bare
 from training.shell import progress, quiet_libraries
 
 FULL = "full"

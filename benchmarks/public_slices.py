@@ -15,9 +15,9 @@ from annotations.errors import DocumentError
 from annotations.formats.conversion import ConversionReport
 from annotations.near_duplicates import near_duplicates
 from annotations.schema import Kind, Schema
-from training.format_names import Format
-from training.formats import Reading
-from training.public_sets import kept_for_choosing, newsmtsc, once
+from training.formats.conversion import Reading
+from training.formats.names import Format
+from training.formats.public_sets import kept_for_choosing, newsmtsc, once
 from training.shell import progress
 
 LAYER = "name"

@@ -27,7 +27,7 @@ from inference.tagger import Tagger
 from training import trainer
 from training.config import RunConfig
 from training.data import IGNORED
-from training.evaluation import bare
+from training.reports.evaluation import bare
 from training.trainer import LayerTrainer, fine_tune
 
 COPIES = 4

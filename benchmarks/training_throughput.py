@@ -36,7 +36,7 @@ from annotations.errors import ConfigError
 from inference.checkpoint import DEFAULT_ENCODER, encoder_tokenizer
 from inference.windows import encode
 from training.config import RunConfig
-from training.evaluation import bare
+from training.reports.evaluation import bare
 from training.run_directory import machine
 from training.shell import progress, quiet_libraries
 from training.trainer import fine_tune

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from annotations.document import Document, Span
 from annotations.sentences import Bounds, covering
 from training.baselines import bio_spans
-from training.evaluation import bare
+from training.reports.evaluation import bare
 
 OUTSIDE = "O"
 LINE = re.compile(r"[^\n]+")

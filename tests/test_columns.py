@@ -24,7 +24,7 @@ from annotations.formats.chunks import Chunk, Scheme, chunks, iob2
 from annotations.formats.columns import Columns, write_columns
 from annotations.formats.conversion import ConversionReport
 from annotations.tokens import tokenized, tokens
-from training.formats import Format, Reading
+from training.formats.conversion import Format, Reading
 
 DATA = os.environ.get("STANDPOINT_DATA")
 WANTED = pytest.mark.skipif(not DATA, reason="STANDPOINT_DATA names no folder with the public sets")

@@ -25,8 +25,8 @@ from annotations.formats.conversion import ConversionReport
 from annotations.schema import Schema
 from annotations.storage import read_jsonl, write_jsonl
 from training.cli import app
-from training.format_names import Format
-from training.formats import Reading, column_files, detect, write
+from training.formats.conversion import Reading, column_files, detect, write
+from training.formats.names import Format
 
 DATA = os.environ.get("STANDPOINT_DATA")
 NAMES = {

@@ -19,7 +19,7 @@ from annotations.errors import CheckpointError, ConfigError
 from annotations.formats.conversion import ConversionReport
 from inference import checkpoint
 from inference.config import TaggerConfig
-from training.public_sets import SETS
+from training.formats.public_sets import SETS
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import encoder_proxy

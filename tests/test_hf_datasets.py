@@ -16,7 +16,7 @@ from annotations.document import Document, Span
 from annotations.errors import DocumentError
 from annotations.formats.chunks import chunks
 from annotations.formats.conversion import ConversionReport
-from training.hf_datasets import read_datasets, write_datasets
+from training.formats.hf_datasets import read_datasets, write_datasets
 
 
 def read(path: Path) -> tuple[list[Document], ConversionReport]:

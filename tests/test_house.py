@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from annotations.schema import Schema
 from training.config import RunConfig
 from training.pretraining.config import PretrainConfig
-from training.serve_config import ServeConfig
+from training.retraining.config import ServeConfig
 from training.sweep.config import SweepConfig
 
 FLOORS = ("annotations", "inference", "training")

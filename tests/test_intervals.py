@@ -10,7 +10,7 @@ from annotations.comparison import compare
 from annotations.document import Document, Span
 from annotations.schema import Schema
 from training.folds import folds
-from training.intervals import markdown, scores, verdicts
+from training.reports.intervals import markdown, scores, verdicts
 
 TEXT = "The Taliban met al-Qaeda in Kabul. VOA denied it."
 SPANS = [("Taliban", "MILITANT_GROUP"), ("al-Qaeda", "MILITANT_GROUP"), ("Kabul", "LOCATION"), ("VOA", "MEDIA")]

@@ -27,10 +27,10 @@ from annotations.storage import write_jsonl
 from training.cli import app
 from training.config import LearningCurveConfig
 from training.folds import folds
-from training.learning_curve import Grown, chosen_sizes, drawn, planned
-from training.outlook import Estimate, Outlook, Prediction, SizeScore, outlooks
-from training.power_law import fit
-from training.score_plot import Line, Point, svg
+from training.learning_curve.outlook import Estimate, Outlook, Prediction, SizeScore, outlooks
+from training.learning_curve.plot import Line, Point, svg
+from training.learning_curve.power_law import fit
+from training.learning_curve.run import Grown, chosen_sizes, drawn, planned
 
 ENTRY = [sys.executable, "-c", "from training.cli import main; main()"]
 

@@ -30,8 +30,8 @@ from inference.model import StandpointModel
 from inference.tagger import Tagger
 from training.config import RunConfig
 from training.data import collate_rows, dataset
+from training.formats.public_sets import EDGES, SETS, directed_sentiment, kept_for_choosing, near, newsmtsc, write_sets
 from training.objective import Objective, class_weights
-from training.public_sets import EDGES, SETS, directed_sentiment, kept_for_choosing, near, newsmtsc, write_sets
 from training.runs import train
 
 DATA = os.environ.get("STANDPOINT_DATA")
@@ -235,7 +235,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_the_command_writes_documents_that_the_schema_allows(data: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "training.public_sets", str(data), str(tmp_path / "out")]
+    command = [sys.executable, "-m", "training.formats.public_sets", str(data), str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
     schema = Schema.load(SCHEMA)

@@ -17,8 +17,8 @@ from annotations.comparison import compare, compare_spans
 from annotations.document import Document, Label, Labels, Span
 from annotations.errors import DocumentError
 from annotations.schema import Schema
-from training.report import build_report
-from training.scores import NO_ENTITIES, seqeval_table, tag_sequences
+from training.reports.report import build_report
+from training.reports.scores import NO_ENTITIES, seqeval_table, tag_sequences
 
 NAMES = ["PER", "LOC", "A-B", "-x", "x", "micro avg", "_"]
 SCHEMA = Schema.build(
@@ -169,5 +169,5 @@ def test_other_documents_are_refused() -> None:
 
 
 def test_importing_the_report_loads_neither_library() -> None:
-    code = "import sys, training.report; print({'seqeval', 'sklearn', 'torch'} & set(sys.modules))"
+    code = "import sys, training.reports.report; print({'seqeval', 'sklearn', 'torch'} & set(sys.modules))"
     assert run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"

@@ -27,26 +27,26 @@ from inference.checkpoint import version
 from inference.config import TaggerConfig
 from inference.model_store import ModelStore
 from inference.tagger import Tagger
-from training import retrain_job
-from training.changes import Changes
 from training.config import RunConfig
-from training.jobs import Job, State, find, jobs
-from training.retrain_data import divide
-from training.retraining import Retraining, Trigger
-from training.serve_config import ServeConfig
+from training.retraining import job as retrain_job
+from training.retraining.changes import Changes
+from training.retraining.config import ServeConfig
+from training.retraining.data import divide
+from training.retraining.jobs import Job, State, find, jobs
+from training.retraining.learner import Retraining, Trigger
 
 # A backend whose jobs run another script than the real one.
 SERVE = """
 import sys
-from training.serve_config import ServeConfig
-from training.serving import serve
+from training.retraining.config import ServeConfig
+from training.retraining.serving import serve
 serve(ServeConfig.load(sys.argv[1]), lambda text: print(text, flush=True), [sys.executable, *sys.argv[2:]])
 """
 # The real job, but for the server that it would pull from.
 JOB = """
 import os, sys
 from pathlib import Path
-from training import retrain_job
+from training.retraining import job as retrain_job
 folder = Path(sys.argv[2])
 def pull(settings, schema):
     with (folder.parent / "pulls").open("a") as out:

@@ -23,7 +23,7 @@ from inference.tagger import Tagger
 from inference.tags import best_tags, to_spans, to_tags
 from inference.windows import encode
 from training.data import collate_rows, dataset, rows, unreachable
-from training.evaluation import evaluate
+from training.reports.evaluation import evaluate
 
 
 @st.composite

@@ -20,9 +20,9 @@ from annotations.errors import DocumentError
 from annotations.schema import Schema
 from annotations.storage import write_jsonl
 from training.cli import app
-from training.results import Result, read_result, read_results
-from training.run_comparison import PairComparison, compare_results
-from training.run_comparison_report import run, told_gold
+from training.reports.comparison import PairComparison, compare_results
+from training.reports.comparison_report import run, told_gold
+from training.reports.results import Result, read_result, read_results
 
 SCHEMA = Schema.load(ROOT / "configs" / "schema.yaml")
 GOLD = gold(12)

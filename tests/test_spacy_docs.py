@@ -17,7 +17,7 @@ from annotations.formats.conversion import ConversionReport
 spacy = pytest.importorskip("spacy", reason="the extra `spacy` is not installed")
 from spacy.tokens import DocBin  # noqa: E402
 
-from training.spacy_docs import read_spacy, write_spacy  # noqa: E402
+from training.formats.spacy_docs import read_spacy, write_spacy  # noqa: E402
 
 BLANK = spacy.blank("xx")
 APART = "spans that cut a token or have white space at an edge, kept in user_data alone"

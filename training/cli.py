@@ -10,11 +10,11 @@ from typing import Annotated
 
 import typer
 
-from training.evaluation_cli import compare, crossval, evaluate, learning_curve
-from training.labels_cli import labels
-from training.serve_cli import serve
+from training.commands.evaluation import compare, crossval, evaluate, learning_curve
+from training.commands.labels import labels
+from training.commands.serve import serve
+from training.commands.sweep import sweep
 from training.shell import ConfigPath, Overrides, progress, quiet_libraries, reported, resumable
-from training.sweep_cli import sweep
 
 app = typer.Typer(
     help="Who is named, and who says what about a claim: train, score and use a tagger for annotated news.",

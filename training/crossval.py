@@ -1,6 +1,6 @@
 """Cross-validation by group: every article is tagged by a tagger that never saw it.
 
-It knows seeds, systems to compare, and predictions kept on disk. Scores and intervals are `training.intervals`' business.
+It knows seeds, systems to compare, and predictions kept on disk. Scores and intervals are `training.reports.intervals`' business.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from annotations.document import Document
 from annotations.errors import ConfigError
 from annotations.storage import read_jsonl, write_jsonl
 from training.config import CrossvalConfig, RunConfig
-from training.evaluation import bare
 from training.folds import CURVE, FOLDS, Fold, folds, scheme, unlearned
 from training.preflight.gate import usable
 from training.recipe import resolved
+from training.reports.evaluation import bare
 from training.run_directory import RunDirectory
 from training.trainer import fine_tune
 

@@ -10,8 +10,8 @@ from inference.checkpoint import encoder_tokenizer
 from training.config import CrossvalConfig, RunConfig
 from training.crossval import crossval
 from training.data import unreachable
-from training.intervals import markdown, scores
-from training.report import build_report
+from training.reports.intervals import markdown, scores
+from training.reports.report import build_report
 from training.run_directory import write_table
 
 

@@ -15,11 +15,11 @@ from inference import checkpoint
 from inference.tagger import Tagger
 from training.config import RunConfig
 from training.data import unreachable
-from training.evaluation import evaluate
 from training.folds import apart, held_apart
 from training.preflight.gate import usable
 from training.recipe import resolved
-from training.report import Report
+from training.reports.evaluation import evaluate
+from training.reports.report import Report
 from training.run_directory import EVALUATION, PREDICTIONS, RunDirectory, destination, is_main_process
 from training.safeguards import saving
 from training.sharding import require_processes

@@ -29,8 +29,8 @@ from annotations.errors import StandpointError, first_line
 from annotations.storage import read_jsonl, write_json
 from inference.tagger import Tagger
 from training.config import RunConfig
-from training.evaluation import bare
 from training.folds import folds
+from training.reports.evaluation import bare
 from training.shell import quiet_libraries
 from training.sweep.config import SweepConfig, measure_of, with_parameters
 from training.sweep.trials import FoldScore, fold_path

@@ -73,9 +73,9 @@ def compare(
     save: Save = None,
 ) -> None:
     """Is one result better than another? Paired bootstrap by document group, and a sentence of conclusion for each layer."""
-    from training import run_comparison_report
+    from training.reports import comparison_report
 
-    text = run_comparison_report.run(results, gold=gold or (), schema=schema, command=_command(), save=save)
+    text = comparison_report.run(results, gold=gold or (), schema=schema, command=_command(), save=save)
     typer.echo(text)
 
 
@@ -97,7 +97,7 @@ def learning_curve(
     lists = {"seeds": seeds, "sizes": sizes, "fractions": fractions}
     values = {name: given.split(",") for name, given in lists.items() if given}
     curve = LearningCurveConfig.build({**values, "folds": folds}, where="--sizes, --fractions, --seeds, --folds")
-    from training import learning_curve_report
+    from training.learning_curve import report as learning_curve_report
 
     quiet_libraries()
     with redirect_stdout(sys.stderr):

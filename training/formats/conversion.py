@@ -29,7 +29,7 @@ from annotations.reading import annotated_documents
 from annotations.schema import Kind, Schema
 from annotations.storage import read_jsonl, replacing
 from annotations.tokens import DOCSTART
-from training.format_names import Format
+from training.formats.names import Format
 from training.pretraining.columns import is_saved_dataset
 
 GMB = "ner_dataset.csv"
@@ -100,17 +100,17 @@ class Reading:
             yield from columns.read(lines)
 
     def _spacy(self, path: Path) -> Iterator[Document]:
-        from training.spacy_docs import read_spacy
+        from training.formats.spacy_docs import read_spacy
 
         yield from read_spacy(path, self.layer, self._categories(), self.report)
 
     def _datasets(self, path: Path) -> Iterator[Document]:
-        from training.hf_datasets import read_datasets
+        from training.formats.hf_datasets import read_datasets
 
         yield from read_datasets(path, self.layer, self.report)
 
     def _gmb(self, path: Path) -> Iterator[Document]:
-        from training import gmb
+        from training.formats import gmb
 
         size = gmb.SENTENCES if self.per_document is None else self.per_document
         yield from gmb.documents(path, layer=self.layer, size=size)
@@ -201,11 +201,11 @@ def write(
         DocumentError: the format or file cannot be written; an earlier file stays.
     """
     if kind is Format.SPACY:
-        from training.spacy_docs import write_spacy
+        from training.formats.spacy_docs import write_spacy
 
         write_spacy(documents, path, layer, report)
     elif kind is Format.DATASETS:
-        from training.hf_datasets import write_datasets
+        from training.formats.hf_datasets import write_datasets
 
         write_datasets(documents, path, layer, labels, report)
     elif kind is Format.BRAT:

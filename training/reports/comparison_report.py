@@ -10,9 +10,9 @@ from annotations.document import Document
 from annotations.errors import DocumentError, InputError
 from annotations.reading import annotated_documents
 from annotations.schema import Schema
-from training.result_pairs import joint_schema
-from training.results import Result, read_results
-from training.run_comparison import compare_results, markdown
+from training.reports.comparison import compare_results, markdown
+from training.reports.pairs import joint_schema
+from training.reports.results import Result, read_results
 from training.run_directory import write_table
 
 

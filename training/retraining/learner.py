@@ -1,6 +1,6 @@
 """Decides when to train the next version, and runs one job at a time in a process of its own.
 
-It knows changes, jobs and the clock. What a job does is `training.retrain_job`'s business.
+It knows changes, jobs and the clock. What a job does is `training.retraining.job`'s business.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from training.changes import Changes
-from training.jobs import FINAL, Job, Json, State, find, jobs, next_name
-from training.serve_config import ServeConfig
+from training.retraining.changes import Changes
+from training.retraining.config import ServeConfig
+from training.retraining.jobs import FINAL, Job, Json, State, find, jobs, next_name
 
-COMMAND = (sys.executable, "-m", "training.retrain_job")
+COMMAND = (sys.executable, "-m", "training.retraining.job")
 ATTEMPTS = 3
 STOP_SECONDS = 10.0
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import typer
 
-from training.agree_cli import agree
-from training.convert_cli import convert
-from training.lint_cli import lint
-from training.queue_cli import queue
-from training.round_cli import adjudicate, doctor, pull, push
-from training.serve_cli import restore
+from training.commands.agree import agree
+from training.commands.convert import convert
+from training.commands.lint import lint
+from training.commands.queue import queue
+from training.commands.rounds import adjudicate, doctor, pull, push
+from training.commands.serve import restore
 from training.shell import reported
 
 labels = typer.Typer(

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from annotations.errors import DocumentError
-from training.format_names import READ_ONLY, SCHEMA_BOUND, Format
+from training.formats.names import READ_ONLY, SCHEMA_BOUND, Format
 from training.shell import progress
 
 if TYPE_CHECKING:
     from annotations.document import Document
-    from training.formats import Reading
+    from training.formats.conversion import Reading
 
 
 def convert(
@@ -34,7 +34,7 @@ def convert(
     """Convert annotated documents between file formats; what a format cannot express is counted on standard error."""
     from annotations.formats.conversion import derived_schema, span_layer, write_schema
     from annotations.schema import Schema
-    from training.formats import Reading, write
+    from training.formats.conversion import Reading, write
 
     if to in READ_ONLY:
         raise DocumentError("--to", f"{to} cannot be written; name another format")
@@ -58,7 +58,7 @@ def convert(
 
 
 def _check_derivable(inputs: Sequence[Path], source: Format, path: Path) -> None:
-    from training.formats import detect
+    from training.formats.conversion import detect
 
     if path.exists():
         raise DocumentError(path, "exists already; use it with --schema, or delete it to derive it anew")

@@ -1,6 +1,6 @@
 """The Groningen Meaning Bank's news sentences (Bos et al., 2017) as Documents, to train an encoder on named entities.
 
-It knows that one file's columns and quirks; `training.public_sets` converts it with the other public sets.
+It knows that one file's columns and quirks; `training.formats.public_sets` converts it with the other public sets.
 """
 
 from __future__ import annotations

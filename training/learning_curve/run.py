@@ -1,6 +1,6 @@
 """Trains on growing parts of the data and scores on the rest, fold by fold. It knows groups, sizes and kept predictions.
 
-What the scores say about more annotation is `training.outlook`'s business.
+What the scores say about more annotation is `training.learning_curve.outlook`'s business.
 """
 
 from __future__ import annotations

@@ -15,10 +15,10 @@ def serve(
     overrides: Annotated[list[str] | None, typer.Argument(help="settings to override, such as port=9091")] = None,
 ) -> None:
     """Be a Label Studio server's ML backend: suggest labels, and retrain as annotations come in."""
-    from training.serve_config import ServeConfig
+    from training.retraining.config import ServeConfig
 
     settings = ServeConfig.load(label_studio, overrides or [])
-    from training.serving import serve as start
+    from training.retraining.serving import serve as start
 
     quiet_libraries()
     start(settings, progress)

@@ -13,7 +13,7 @@ from typing import Any
 from annotations.comparison import LabelPair, LayerComparison, compare_pairs, label_counts, pair_documents
 from annotations.document import Document
 from annotations.schema import Kind, Layer, Schema
-from training.scores import NO_ENTITIES, NO_LABELS, Table, seqeval_table, sklearn_table, tag_sequences
+from training.reports.scores import NO_ENTITIES, NO_LABELS, Table, seqeval_table, sklearn_table, tag_sequences
 
 EXAMPLES = 5
 COLUMNS = ("precision", "recall", "f1-score")

@@ -1,6 +1,6 @@
 """Is one result better than another? A paired bootstrap by group of documents, layer by layer, and what it means in words.
 
-It knows results and gold. Which documents, layers and labels two results share is `training.result_pairs`' business.
+It knows results and gold. Which documents, layers and labels two results share is `training.reports.pairs`' business.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 from annotations.document import Document
 from annotations.errors import DocumentError
 from annotations.schema import Schema
-from training.intervals import Difference, Score, difference, layer_scores
-from training.result_pairs import Side, common_documents, common_layer
-from training.results import Result
+from training.reports.intervals import Difference, Score, difference, layer_scores
+from training.reports.pairs import Side, common_documents, common_layer
+from training.reports.results import Result
 
 FEW_GROUPS = 10
 

@@ -1,6 +1,6 @@
 """One training job: pull, train, compare with the current version, take its place unless worse.
 
-It runs in a process of its own, `python -m training.retrain_job FOLDER`, which ends when its standard input does.
+It runs in a process of its own, `python -m training.retraining.job FOLDER`, which ends when its standard input does.
 Every step leaves its result in the folder, so that a job that was cut short goes on from the last one.
 """
 
@@ -24,12 +24,12 @@ from inference.checkpoint import version
 from inference.model_store import ModelStore
 from inference.tagger import Tagger
 from training.config import RunConfig
-from training.evaluation import bare
-from training.jobs import Job, Json, State
-from training.retrain_data import divide
+from training.reports.evaluation import bare
+from training.retraining.config import TOKEN, ServeConfig
+from training.retraining.data import divide
+from training.retraining.jobs import Job, Json, State
 from training.run_directory import RunDirectory, resolved_yaml
 from training.runs import train
-from training.serve_config import TOKEN, ServeConfig
 from training.shell import quiet_libraries
 
 CUT_SHORT = 75

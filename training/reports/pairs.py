@@ -13,7 +13,7 @@ from annotations.document import Document
 from annotations.errors import DocumentError
 from annotations.schema import Kind, Layer, Schema
 from training.folds import used_labels
-from training.results import Result
+from training.reports.results import Result
 
 NAMED = 3
 

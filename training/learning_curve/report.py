@@ -10,10 +10,10 @@ from annotations.errors import DocumentError
 from annotations.reading import annotated_documents
 from annotations.storage import write_text
 from training.config import LearningCurveConfig, RunConfig
-from training.learning_curve import learning_curve
-from training.outlook import Outlook, outlooks
+from training.learning_curve.outlook import Outlook, outlooks
+from training.learning_curve.plot import Line, Point, svg
+from training.learning_curve.run import learning_curve
 from training.run_directory import write_table
-from training.score_plot import Line, Point, svg
 
 FEW_GROUPS, FEW_SEEDS = 10, 3
 NAME = "learning-curve"

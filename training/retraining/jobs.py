@@ -1,6 +1,6 @@
 """A training job as a folder: its settings, its status and its files, shared by the backend and the job's own process.
 
-It knows states and files. What is done in a state is `training.retrain_job`'s business.
+It knows states and files. What is done in a state is `training.retraining.job`'s business.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from annotations.storage import replacing
+from training.retraining.config import ServeConfig
 from training.run_directory import now
-from training.serve_config import ServeConfig
 
 Json = dict[str, Any]
 

@@ -10,9 +10,9 @@ from inference.ml_backend import Backend
 from inference.model_store import ModelStore
 from inference.suggestions import Suggester
 from training.config import RunConfig
-from training.retrain_job import token
-from training.retraining import COMMAND, Retraining
-from training.serve_config import ServeConfig
+from training.retraining.config import ServeConfig
+from training.retraining.job import token
+from training.retraining.learner import COMMAND, Retraining
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from annotations.document import Document, FrozenDict
 from inference.tagger import Tagger
 from training.data import unreachable
-from training.report import Report, build_report
+from training.reports.report import Report, build_report
 
 
 def evaluate(tagger: Tagger, documents: Sequence[Document]) -> tuple[Report, list[Document]]:

@@ -8,7 +8,7 @@ It knows where each set's file lies, its shape, and that its licence lets traine
 - NewsMTSC: MIT style. Hamborg and Donnay (2021), https://aclanthology.org/2021.eacl-main.142
 - Directed sentiment: any use that cites the paper. Park, Pan and Joo (2021), https://arxiv.org/abs/2106.01033
 
-Run: python -m training.public_sets ../shared/data runs/public
+Run: python -m training.formats.public_sets ../shared/data runs/public
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from annotations.formats.conversion import ConversionReport
 from annotations.near_duplicates import near_duplicates
 from annotations.sentences import sentences
 from annotations.storage import read_bytes, write_jsonl
-from training.convert_cli import Counts
-from training.format_names import Format
-from training.formats import Reading
+from training.commands.convert import Counts
+from training.formats.conversion import Reading
+from training.formats.names import Format
 from training.shell import reported
 
 POLARITY = {2.0: "negative", 4.0: "neutral", 6.0: "positive"}

@@ -14,9 +14,9 @@ import numpy as np
 from annotations.document import Document
 from annotations.resampling import Floats, interval, resampled
 from annotations.schema import Schema
-from training.intervals import layer_scores
-from training.learning_curve import Grown
-from training.power_law import LEAST_SIZES, fit
+from training.learning_curve.power_law import LEAST_SIZES, fit
+from training.learning_curve.run import Grown
+from training.reports.intervals import layer_scores
 
 LITTLE = 0.01
 """A change of the score that nobody would annotate for."""

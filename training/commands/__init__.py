@@ -1,0 +1,1 @@
+"""The commands of `standpoint`: thin shells; heavy modules load only inside them."""

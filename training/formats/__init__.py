@@ -1,0 +1,1 @@
+"""Annotations in other tools' formats, and public data sets, as documents."""

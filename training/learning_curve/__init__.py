@@ -1,0 +1,1 @@
+"""Will more annotation help?"""

@@ -1,0 +1,1 @@
+"""How good predictions are, how sure that is, and whether one result is better than another."""
