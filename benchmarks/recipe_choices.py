@@ -15,6 +15,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from math import sqrt
 from statistics import mean, stdev
+from typing import Any
 
 from encoder_runs import Encoder, Learn, Results, Row, command_line, errors_told, key, run, save_table, some_of
 from public_slices import PROXY, Split, cut
@@ -32,9 +33,9 @@ from recipe_variants import (
     passes,
     self_trained,
     sentences_alone,
-    settings,
     trained_by,
     with_other_mentions,
+    with_settings,
     without_overlap,
 )
 
@@ -50,14 +51,14 @@ BOTH: dict[str, Learn] = {
     SHIPPED: fine_tune,
     "half the passes": passes(0.5),
     "twice the passes": passes(2),
-    "batches half as large": settings(batch_tokens=512),
-    "batches a quarter as large": settings(batch_tokens=256),
+    "batches half as large": with_settings(batch_tokens=512),
+    "batches a quarter as large": with_settings(batch_tokens=256),
     "encoder's rate halved": optimizer(lr=0.5),
     "encoder's rate doubled": optimizer(lr=2),
     "heads' rate a quarter": optimizer(head_lr=0.25),
-    "15% of tokens masked": settings(token_masking=0.15),
-    "30% of tokens masked": settings(token_masking=0.3),
-    "dropout 0.3 before the heads": settings(dropout=0.3),
+    "15% of tokens masked": with_settings(token_masking=0.15),
+    "30% of tokens masked": with_settings(token_masking=0.3),
+    "dropout 0.3 before the heads": with_settings(dropout=0.3),
     "lower layers learn more slowly": trained_by(LayerDecay),
     "weights averaged on the way": trained_by(Averaged),
 }
@@ -118,8 +119,16 @@ def choices_for(kind: Kind) -> list[str]:
     return [*NAMES, *WITH_TEXTS] if kind is Kind.SPANS else list(SENTENCES)
 
 
-def measure(results: Results, encoder: Encoder, whole: Split, lines: int, seed: int, choice: str) -> Row:
-    """The row of one choice, set and seed."""
+def measure(
+    results: Results,
+    encoder: Encoder,
+    whole: Split,
+    lines: int,
+    seed: int,
+    choice: str,
+    settings: dict[str, Any] | None = None,
+) -> Row:
+    """The row of one choice, set and seed; `settings` differ from the product's for all choices."""
     split = cut(whole, lines, seed)
     if choice in WITH_TEXTS:
         more = cut(whole, (1 + TIMES) * lines, seed).learned[len(split.learned) :]
@@ -128,7 +137,7 @@ def measure(results: Results, encoder: Encoder, whole: Split, lines: int, seed: 
         learn = (NAMES if split.kind is Kind.SPANS else SENTENCES)[choice]
 
     def make() -> Row:
-        row = run(encoder, split, seed, {}, learn)
+        row = run(encoder, split, seed, settings or {}, learn)
         progress(f"{choice}, {split.name}, seed {seed}: {100 * row['score']:.1f} in {row['seconds']:.0f} s")
         return row
 

@@ -38,7 +38,7 @@ PASSES_SHARED = 5
 """How many times fewer passes there are over labelled and unlabelled texts together."""
 
 
-def settings(**values: Any) -> Learn:
+def with_settings(**values: Any) -> Learn:
     """The product's training with other settings."""
     return lambda config, documents, folder: fine_tune(config.model_copy(update=values), documents, folder)
 
