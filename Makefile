@@ -42,7 +42,7 @@ check: .venv/test.stamp
 	$(BIN)/mypy
 
 test: check $(LABEL_STUDIO)
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 crossval: .venv/test.stamp
 	$(BIN)/standpoint crossval configs/train.yaml output=runs/crossval --save benchmarks/results/crossval
