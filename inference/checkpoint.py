@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from transformers import (
 
 from annotations.errors import CheckpointError, ConfigError, first_line
 from annotations.schema import Schema
-from annotations.storage import replacing
+from annotations.storage import write_json
 from inference.config import TaggerConfig
 from inference.model import StandpointConfig, StandpointModel
 
@@ -79,9 +79,18 @@ def save_encoder(path: str | Path, folder: str | Path) -> None:
     (folder / READER).unlink(missing_ok=True)
     if model.reader is not None:
         save_file(model.reader.half().state_dict(), folder / READER)
-    hashes = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in _files(folder)}
-    with replacing(folder / MANIFEST) as out:
-        out.write(json.dumps(hashes, indent=2) + "\n")
+    write_manifest(folder, _files(folder))
+
+
+def write_manifest(folder: Path, names: Iterable[str]) -> None:
+    """`manifest.json`: the SHA-256 of each of these files of a folder, by which a change of any is noticed."""
+    write_json(folder / MANIFEST, {name: sha256(folder / name) for name in names})
+
+
+def sha256(path: Path) -> str:
+    """A file's SHA-256 in hexadecimal, without holding the file in memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _files(folder: Path) -> list[str]:
@@ -101,7 +110,13 @@ def label_schema(path: str | Path) -> Schema:
     """The layers and labels of a tagger, read from its config alone. Raises CheckpointError where there is none."""
     try:
         config = json.loads((Path(path) / "config.json").read_text("utf-8"))
-        return Schema.build(config["tagger"]["label_schema"], where=path)
+        layers = config["tagger"]["label_schema"]["layers"]
+        # transformers sorts the keys of config.json; `order` is the schema's own.
+        ordered = {
+            name: {**layers[name], "labels": {label: layers[name]["labels"][label] for label in labels}}
+            for name, labels in config["order"]
+        }
+        return Schema.build({"layers": ordered}, where=path)
     except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
         raise CheckpointError(
             path, f"has no readable tagger config ({first_line(error)}); copy or train it again"

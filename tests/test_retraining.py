@@ -27,6 +27,7 @@ from inference.checkpoint import version
 from inference.config import TaggerConfig
 from inference.model_store import ModelStore
 from inference.tagger import Tagger
+from inference.verification import verify
 from training.config import RunConfig
 from training.retraining import job as retrain_job
 from training.retraining.changes import Changes
@@ -208,6 +209,8 @@ def test_kill_during_training_leaves_no_orphan_and_goes_on(
     assert max(epochs) == 15
     assert [entry["how"] for entry in store.history()] == ["imported", "retrained"]
     assert store.version == status["version"] != first
+    assert verify(store.path(store.version)).sound
+    assert "Not known." in (store.path(store.version) / "README.md").read_text("utf-8")
     assert len(jobs(folder)) == 1
     assert len(Changes(tmp_path / "store" / "changes.txt")) == 1, "the change behind the pull is still to be learned"
     assert not trainer.exists() and not (folder / "job-0001" / "run" / "checkpoint").exists()

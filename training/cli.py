@@ -12,6 +12,7 @@ import typer
 
 from training.commands.evaluation import compare, crossval, evaluate, learning_curve
 from training.commands.labels import labels
+from training.commands.quality import gate, verify
 from training.commands.serve import serve
 from training.commands.sweep import sweep
 from training.shell import ConfigPath, Overrides, progress, quiet_libraries, reported, resumable
@@ -81,7 +82,7 @@ def check(
         raise typer.Exit(2)
 
 
-for _command in (crossval, evaluate, compare, learning_curve):
+for _command in (crossval, evaluate, compare, learning_curve, verify, gate):
     app.command()(reported(_command))
 
 

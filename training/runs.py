@@ -16,10 +16,13 @@ from inference.tagger import Tagger
 from training.config import RunConfig
 from training.data import unreachable
 from training.folds import apart, held_apart
+from training.lineage import lineage
+from training.model_card import accompany
 from training.preflight.gate import usable
 from training.recipe import resolved
 from training.reports.evaluation import evaluate
 from training.reports.report import Report
+from training.reports.unseen import unseen_scores
 from training.run_directory import EVALUATION, PREDICTIONS, RunDirectory, destination, is_main_process
 from training.safeguards import saving
 from training.sharding import require_processes
@@ -68,13 +71,14 @@ def train(
     origin = run.begin(config, learned)
     with process_group_left():
         tagger = fine_tune(config, learned, run.trainer, events=run.events)
-    part = run.path / "checkpoint.part"
-    shutil.rmtree(part, ignore_errors=True)
+    part = _saved(run, tagger)
+    scored = [*held_out, *unseen]
+    report, predicted = evaluate(tagger, scored or learned[:SEEN])
+    scores = unseen_scores(report, scored, predicted, schema) if scored else []
     with saving(run.path, part):
-        checkpoint.save(part, tagger.engine.model, tagger.tokenizer)
+        accompany(part, lineage(config, origin, learned, tagger.config), scores, schema)
         shutil.rmtree(run.checkpoint, ignore_errors=True)
         part.rename(run.checkpoint)
-    report, predicted = evaluate(tagger, [*held_out, *unseen] or learned[:SEEN])
     write_report(run, report, predicted, note=_note(config))
     lost = [line for lines in unreachable(learned, tagger.tokenizer, config.tagger).values() for line in lines]
     told = [
@@ -86,6 +90,15 @@ def train(
     run.write("import.txt", "\n".join(lines) + "\n")
     run.finish({**origin, "model_version": checkpoint.version(run.checkpoint)})
     return (_swap(run, config.output) if replacing else run), report
+
+
+def _saved(run: RunDirectory, tagger: Tagger) -> Path:
+    """The folder of the weights, which becomes the checkpoint once everything is in it."""
+    part = run.path / "checkpoint.part"
+    shutil.rmtree(part, ignore_errors=True)
+    with saving(run.path, part):
+        checkpoint.save(part, tagger.engine.model, tagger.tokenizer)
+    return part
 
 
 def _swap(run: RunDirectory, place: Path) -> RunDirectory:

@@ -156,7 +156,8 @@ def fine_tune(config: RunConfig, documents: Sequence[Document], folder: Path, *,
         trainer.add_callback(writer)
     with plain_attention(model), repeatable(), compiling():
         trainer.train(resume_from_checkpoint=last_checkpoint(folder))
-    trained = gathered(trainer)
+    # What the Trainer has wrapped goes on in bfloat16; the tagger that is scored is the one that is saved.
+    trained: StandpointModel = trainer.accelerator.unwrap_model(gathered(trainer), keep_fp32_wrapper=False)
     trainer.check.require_sound(trained, trainer.state.global_step)
     merge(trained)
     return Tagger(trained.float(), tokenizer, config.tagger)
