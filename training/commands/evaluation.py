@@ -70,7 +70,7 @@ def compare(
         list[Path] | None, typer.Option(help="annotated file, where the folders do not lead to it; may be repeated")
     ] = None,
     schema: Annotated[Path | None, typer.Option(help="schema file, where no folder tells one")] = None,
-    save: Save = None,
+    save: Annotated[Path | None, typer.Option(help="also write SAVE.md, SAVE.json and the page SAVE.html")] = None,
 ) -> None:
     """Is one result better than another? Paired bootstrap by document group, and a sentence of conclusion for each layer."""
     from training.reports import comparison_report

@@ -1,4 +1,5 @@
-"""Is one result better than another? A paired bootstrap by group of documents, layer by layer, and what it means in words.
+"""Is one result better than another? A paired bootstrap by group of documents, layer by layer, and what it means in words;
+and which errors the one fixes and introduces.
 
 It knows results and gold. Which documents, layers and labels two results share is `training.reports.pairs`' business.
 """
@@ -12,7 +13,8 @@ from typing import Any
 
 from annotations.document import Document
 from annotations.errors import DocumentError
-from annotations.schema import Schema
+from annotations.schema import Kind, Schema
+from training.reports.changed_errors import FIXED, INTRODUCED, KEPT, ErrorChanges, error_changes
 from training.reports.intervals import Difference, Score, difference, layer_scores
 from training.reports.pairs import Side, common_documents, common_layer
 from training.reports.results import Result
@@ -25,11 +27,14 @@ class LayerDifference:
     """Two results on one layer."""
 
     layer: str
+    kind: Kind
     first: Score
     second: Score
     apart: Difference
     documents: int
     groups: int
+    errors: ErrorChanges
+    """What the first fixes and introduces, beside the second."""
 
     def conclusion(self) -> str:
         """In a plain sentence, which of the two is better, if the data can tell."""
@@ -42,6 +47,16 @@ class LayerDifference:
         if self.apart.high < 0:
             return f"{self.layer}: {one} is worse than {other} {by}."
         return f"{self.layer}: no evidence of a difference between {one} and {other} {by}."
+
+    def changes(self) -> str:
+        """In a plain sentence, what becomes of the second's errors."""
+        fixed, introduced, kept = (self.errors.total(change) for change in (FIXED, INTRODUCED, KEPT))
+        one, other = self.first.system, self.second.system
+        total = fixed + kept
+        return (
+            f"{self.layer}: of the {total} {'error' if total == 1 else 'errors'} of {other}, {one} fixes {fixed} and keeps "
+            f"{kept}; it introduces {introduced}."
+        )
 
     def row(self) -> str:
         """A row of the Markdown table."""
@@ -58,6 +73,7 @@ class LayerDifference:
         known = self.groups > 1
         return {
             "layer": self.layer,
+            "kind": self.kind.value,
             "measure": self.first.measure,
             "scores": {
                 score.system: {"mean": score.mean, "by_seed": [*score.by_seed]} for score in (self.first, self.second)
@@ -69,6 +85,7 @@ class LayerDifference:
             "documents": self.documents,
             "groups": self.groups,
             "conclusion": self.conclusion(),
+            "errors": self.errors.to_dict(),
         }
 
 
@@ -87,7 +104,7 @@ class PairComparison:
         one, other = self.first, self.second
         head = f"| layer | measure | {one} | {other} | {one} − {other} | 95% interval | {one} higher in | documents | groups |"
         table = [head, "|---|---|---|---|---|---|---|---|---|", *(layer.row() for layer in self.layers), ""]
-        said = [f"- {layer.conclusion()}" for layer in self.layers]
+        said = [f"- {sentence}" for layer in self.layers for sentence in (layer.conclusion(), layer.changes())]
         remarks = ["", "Remarks:", "", *(f"- {remark}" for remark in self.remarks)] if self.remarks else []
         return "\n".join([f"## {one} and {other}", "", *(table if self.layers else []), *said, *remarks])
 
@@ -121,7 +138,10 @@ def compare_pair(sides: tuple[Side, Side], gold: Sequence[Document], schema: Sch
             rounds = {side.name: own for side, own in zip(sides, common.rounds, strict=True)}
             first, second = layer_scores(rounds, common.gold, name, common.schema)
             groups = len({document.fold for document in common.gold})
-            layers.append(LayerDifference(name, first, second, difference(first, second), len(common.gold), groups))
+            layer = common.schema.layers[name]
+            errors = error_changes(common.gold, rounds, name, layer)
+            apart = difference(first, second)
+            layers.append(LayerDifference(name, layer.kind, first, second, apart, len(common.gold), groups, errors))
     return PairComparison(sides[0].name, sides[1].name, layers, [*remarks, *_rough(layers)])
 
 

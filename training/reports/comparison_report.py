@@ -11,6 +11,7 @@ from annotations.errors import DocumentError, InputError
 from annotations.reading import annotated_documents
 from annotations.schema import Schema
 from training.reports.comparison import compare_results, markdown
+from training.reports.pages.comparison import write_comparison_page
 from training.reports.pairs import joint_schema
 from training.reports.results import Result, read_results
 from training.run_directory import write_table
@@ -24,7 +25,7 @@ def run(
     command: str,
     save: Path | None = None,
 ) -> str:
-    """Compare every pair of results, write the table to `save` where asked for, return the text.
+    """Compare every pair of results, write table and page to `save` where asked for, return the text.
 
     Raises:
         InputError: fewer than two results, a folder without one, no gold, or nothing in common.
@@ -49,6 +50,7 @@ def run(
         named = {name: {"path": result.name, "rounds": [*result.rounds]} for name, result in results.items()}
         values = {"command": command, "results": named, "remarks": remarks, "pairs": [pair.to_dict() for pair in pairs]}
         write_table(save, text, values)
+        write_comparison_page(values, save.with_name(save.name + ".html"))
     return text
 
 
