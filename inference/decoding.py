@@ -86,7 +86,7 @@ def _spans(
     spans: dict[int, Labels] = dict.fromkeys(range(len(documents)), ())
     for owners, logits, offsets in token_logits(name, windows, answers):
         joined = within_words(documents[owners[0]].text, offsets) if whole_words else None
-        spans |= dict.fromkeys(owners, _text_spans(logits, offsets, layer, joined))
+        spans |= dict.fromkeys(owners, text_spans(logits, offsets, layer, joined))
     yield from spans.items()
 
 
@@ -102,7 +102,7 @@ def inside_word(text: str, place: int) -> bool:
     )
 
 
-def _text_spans(logits: Tensor, offsets: Offsets, layer: Layer, joined: Bools | None) -> tuple[Span, ...]:
+def text_spans(logits: Tensor, offsets: Offsets, layer: Layer, joined: Bools | None) -> tuple[Span, ...]:
     """Spans of one whole text: windows are joined before the best path is sought, so none is cut at a window's edge."""
     likely = torch.log_softmax(logits, dim=-1).numpy()
     tags = best_tags(likely, joined)

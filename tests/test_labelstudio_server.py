@@ -160,7 +160,7 @@ def test_only_the_door_needs_the_sdk() -> None:
     code = (
         "import importlib, pathlib, sys\n"
         "sys.modules |= dict.fromkeys(['label_studio_sdk', 'httpx', 'requests'])\n"
-        "door = {'server', 'local_server', 'round', 'push', 'pull', 'adjudication', 'doctor'}\n"
+        "door = {'server', 'local_server', 'round', 'push', 'pull', 'adjudication', 'doctor', 'review'}\n"
         "door = {f'annotations.labelstudio.{name}' for name in door} | {'annotations.__main__'}\n"
         "paths = pathlib.Path('annotations').rglob('*.py')\n"
         "names = {'.'.join(path.with_suffix('').parts).removesuffix('.__init__') for path in paths} - door\n"

@@ -15,6 +15,7 @@ from typing import Any
 from annotations.document import Document
 from annotations.errors import ConfigError
 from annotations.storage import read_jsonl, write_jsonl
+from inference.tagger import Tagger
 from training.config import CrossvalConfig, RunConfig
 from training.folds import CURVE, FOLDS, Fold, folds, scheme, unlearned
 from training.preflight.gate import usable
@@ -80,15 +81,21 @@ def kept_predictions(config: RunConfig, seed: int, fold: Fold, kept: Path) -> li
         ConfigError: `kept` holds other documents.
     """
     if not kept.exists():
-        scratch = config.output / "trainer"
-        own = config.model_copy(update={"seed": seed, "trainer": {"disable_tqdm": True, **config.trainer}})
-        shutil.rmtree(scratch, ignore_errors=True)
-        write_jsonl(kept, fine_tune(own, fold.train, scratch).tag(bare(fold.test)))
-        shutil.rmtree(scratch, ignore_errors=True)
+        write_jsonl(kept, fold_tagger(config, seed, fold).tag(bare(fold.test)))
     predicted = list(read_jsonl(kept))
     if {document.id for document in predicted} != {document.id for document in fold.test}:
         raise ConfigError(kept, f"holds other documents than {fold.name}; choose output=…, or remove it")
     return predicted
+
+
+def fold_tagger(config: RunConfig, seed: int, fold: Fold) -> Tagger:
+    """A tagger trained on all but the fold's held-out documents."""
+    scratch = config.output / "trainer"
+    own = config.model_copy(update={"seed": seed, "trainer": {"disable_tqdm": True, **config.trainer}})
+    shutil.rmtree(scratch, ignore_errors=True)
+    tagger = fine_tune(own, fold.train, scratch)
+    shutil.rmtree(scratch, ignore_errors=True)
+    return tagger
 
 
 def safe_name(group: str) -> str:

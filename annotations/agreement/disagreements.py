@@ -137,15 +137,15 @@ def _disagreement(
     whole: bool = False,
 ) -> Disagreement:
     first = next(iter(readings.values()))
-    if whole:
-        around = ("", first.text[: 2 * CONTEXT], "…" if len(first.text) > 2 * CONTEXT else "")
-    else:
-        around = (
-            _before(first.text, bounds.start),
-            first.text[bounds.start : bounds.end],
-            _after(first.text, bounds.end),
-        )
+    around = surroundings(first.text, bounds, whole=whole)
     return Disagreement(first.id, name, bounds.start, bounds.end, labels, *around)
+
+
+def surroundings(text: str, bounds: Bounds, *, whole: bool = False) -> tuple[str, str, str]:
+    """Some words before a place, the place, some words after it; how the text begins where the place is the whole of it."""
+    if whole:
+        return "", text[: 2 * CONTEXT], "…" if len(text) > 2 * CONTEXT else ""
+    return _before(text, bounds.start), text[bounds.start : bounds.end], _after(text, bounds.end)
 
 
 def _before(text: str, place: int) -> str:

@@ -6,7 +6,7 @@ It knows tasks by their document's id. What suggests labels is a function that i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -33,6 +33,16 @@ class Suggestions:
     tag: Callable[[Iterable[Document]], Iterable[Document]]
 
 
+@dataclass(frozen=True)
+class Particulars:
+    """What one document's task has of its own."""
+
+    layers: Sequence[str]
+    """What it asks for, whatever the others ask for."""
+    data: Json
+    """Further data of the task."""
+
+
 @dataclass
 class Pushed:
     """What a push did."""
@@ -53,11 +63,17 @@ class Pushed:
 
 
 def open_project(
-    server: Server, schema: Schema, *, project: int | None = None, title: str | None = None, update: bool = False
+    server: Server,
+    schema: Schema,
+    *,
+    project: int | None = None,
+    title: str | None = None,
+    update: bool = False,
+    shown: str | None = None,
 ) -> tuple[int, list[str]]:
     """The project of this id, or of this title, which is created where there is none. Returns its id and notes.
 
-    With `update` the schema's labelling interface replaces another one.
+    With `update` the schema's labelling interface replaces another one. A new project shows `shown`, a text of its tasks.
 
     Raises:
         SchemaError: the project asks for something else than the schema.
@@ -68,7 +84,7 @@ def open_project(
         title = str(title).strip()
         named = [number for number, name in server.projects().items() if name == title]
         if not named:
-            return server.create_project(title, schema), []
+            return server.create_project(title, schema, shown), []
         if len(named) > 1:
             raise ServerError(
                 f"{server.url}: {len(named)} projects are called {title!r}; choose one: --project {named[0]}"
@@ -96,13 +112,15 @@ def push(
     *,
     layers: Collection[str] | None = None,
     suggestions: Suggestions | None = None,
+    particulars: Mapping[str, Particulars] | None = None,
     say: Say = lambda text: None,
 ) -> Pushed:
     """Create a task for each document that has none in the project, with predictions where there are suggestions.
 
     Each task asks for `layers` (all by default), less those that need a target where there is none, and less spans
-    where another task asks for those of the same text. Labels in the documents go along as predictions, unless a model
-    suggests its own. Tasks that are there get the predictions they lack.
+    where another task asks for those of the same text; `particulars`, by document id, say otherwise of single tasks.
+    Labels in the documents go along as predictions, unless a model suggests its own. Tasks that are there get the
+    predictions they lack.
 
     Raises:
         DocumentError: before anything is sent, with every document that cannot be sent.
@@ -110,6 +128,7 @@ def push(
     """
     done = Pushed(project)
     plan = _Plan(server, project, schema, layers, done)
+    plan.particulars = particulars or {}
     plan.check(read())
     plan.remove_doubles()
     version = suggestions.version if suggestions else FROM_FILE
@@ -135,6 +154,7 @@ class _Plan:
     ) -> None:
         self.server, self.project, self.schema, self.done = server, project, schema, done
         self.layers = [name for name in schema.layers if layers is None or name in layers]
+        self.particulars: Mapping[str, Particulars] = {}
         self.asked: dict[str, list[str]] = {}
         self.tasks: dict[str, int] = {}
         self.task_layers: dict[str, list[str]] = {}
@@ -194,6 +214,8 @@ class _Plan:
         self.done.known = sum(name in self.tasks for name in self.asked)
 
     def _asks(self, document: Document) -> list[str]:
+        if own := self.particulars.get(document.id):
+            return list(own.layers)
         owner = self._spans_asked.get(_digest(document.text), document.id)
         names = [
             name
@@ -243,7 +265,10 @@ def _send(server: Server, plan: _Plan, documents: Sequence[Document], version: s
         if task is not None:
             late += [{"task": task, **prediction} for prediction in suggested]
         else:
-            new.append({**to_task(document, asked), "predictions": suggested})
+            sent = to_task(document, asked)
+            if own := plan.particulars.get(document.id):
+                sent["data"] |= own.data
+            new.append({**sent, "predictions": suggested})
     server.import_tasks(done.project, new)
     done.created += len(new)
     server.import_predictions(done.project, late)

@@ -101,14 +101,17 @@ class Server:
                 "created": found.created_at.isoformat() if found.created_at else None,
             }
 
-    def create_project(self, title: str, schema: Schema) -> int:
-        """A new project with the schema's labelling interface; its title has 3 to 50 characters. Returns its id."""
+    def create_project(self, title: str, schema: Schema, shown: str | None = None) -> int:
+        """A new project with the schema's labelling interface; its title has 3 to 50 characters. Returns its id.
+
+        `shown` is as in `annotations.labelstudio.shapes.labelling_config`.
+        """
         title = title.strip()
         if not 3 <= len(title) <= 50:
             raise ServerError(
                 f"{self.url}: cannot create project {title!r}: a title has 3 to 50 characters, choose another"
             )
-        config = labelling_config(schema)
+        config = labelling_config(schema, shown)
         with self._speaking(f"create project {title!r}"):
             project = self._sdk.projects.create(
                 title=title, label_config=config, show_collab_predictions=True, request_options=_ONCE

@@ -18,9 +18,15 @@ _MARKED = {Kind.SPANS: "words", Kind.SENTENCES: "whole sentences", Kind.DOCUMENT
 Json = dict[str, Any]
 
 
-def labelling_config(schema: Schema) -> str:
-    """The labelling interface as XML: one control a layer, the target above the text."""
+def labelling_config(schema: Schema, shown: str | None = None) -> str:
+    """The labelling interface as XML: one control a layer, the target above the text.
+
+    `shown` names a further text of the task's data, to stand above all; every task of the project needs it then.
+    """
     view = ElementTree.Element("View")
+    if shown:
+        # A layer's name cannot hold a hyphen.
+        ElementTree.SubElement(view, "Text", name=f"shown-{shown}", value=f"${shown}")
     if schema.targeted:
         ElementTree.SubElement(view, "Header", value="Target: $target")
     for name, layer in schema.layers.items():

@@ -10,10 +10,11 @@ from training.commands.lint import lint
 from training.commands.queue import queue
 from training.commands.rounds import adjudicate, doctor, pull, push
 from training.commands.serve import restore
+from training.commands.suspects import review, suspects
 from training.shell import reported
 
 labels = typer.Typer(
     help="Annotations: the round through Label Studio, and what can be done with them.", no_args_is_help=True
 )
-for _command in (push, pull, agree, adjudicate, doctor, convert, lint, queue, restore):
+for _command in (push, pull, agree, adjudicate, doctor, convert, lint, queue, suspects, review, restore):
     labels.command()(reported(_command))

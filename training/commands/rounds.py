@@ -63,7 +63,7 @@ def push(
     from annotations.schema import Schema
 
     loaded = Schema.load(schema)
-    asked = _layers(layers, loaded)
+    asked = layers_of(layers, loaded)
     suggestions = _suggestions(model, loaded) if model else None
     server = connected(url)
     from annotations.labelstudio.push import open_project
@@ -95,7 +95,8 @@ class _Files:
         return for_targets(self.files, self.targets) if self.kept is None else self.kept
 
 
-def _layers(names: str | None, schema: Schema) -> list[str] | None:
+def layers_of(names: str | None, schema: Schema) -> list[str] | None:
+    """Layers on the command line; None where none are named."""
     if names is None:
         return None
     chosen = [name.strip() for name in names.split(",")]

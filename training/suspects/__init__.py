@@ -1,0 +1,1 @@
+"""Labels that are probably wrong, found by taggers that never saw them."""
