@@ -61,3 +61,12 @@ class TaggerConfig(Config):
     """Whether spans begin and end at the edges of words; where unset, training looks whether those of its data do."""
     batch_tokens: int = Field(default=2048, ge=16)
     """Padded tokens in one batch when tagging; a single longer window is a batch of its own."""
+    temperatures: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
+    """Layer name to what its logits are divided by, so that probabilities fit; 1 where unnamed. No label changes by it."""
+
+    @model_validator(mode="after")
+    def _known_layers(self) -> Self:
+        unknown = [name for name in self.temperatures if name not in self.label_schema.layers]
+        if unknown:
+            raise ValueError(f"temperatures: no layer {', '.join(map(repr, unknown))} in label_schema")
+        return self

@@ -29,17 +29,17 @@ def decode(
 ) -> list[Document]:
     """The documents with predicted labels in every layer that they can have one in.
 
-    A targeted layer of a document without target, and a document layer of a text without sentences, stay unannotated.
+    A targeted layer of a document without target, and a document layer of a text without sentences, stay unannotated. The
+    config's temperatures change the probabilities alone: labels are chosen from the logits as they are.
     """
     labels: list[dict[str, Labels]] = [{} for _ in documents]
     for name, layer in config.label_schema.layers.items():
         if layer.kind is Kind.SPANS:
-            predicted = _spans(name, layer, documents, windows, answers, bool(config.whole_words))
+            predicted = _spans(name, layer, documents, windows, answers, config)
         elif layer.kind is Kind.SENTENCES:
-            predicted = _sentences(name, layer, documents, answers)
+            predicted = _sentences(name, layer, documents, answers, config)
         else:
-            pooled = document_logits(name, len(documents), answers)
-            predicted = ((place, choose(logits, layer)) for place, logits in pooled)
+            predicted = _documents(name, layer, documents, answers, config)
         for place, value in predicted:
             if not layer.targeted or documents[place].target is not None:
                 labels[place][name] = value
@@ -81,12 +81,13 @@ def _spans(
     documents: Sequence[Document],
     windows: Sequence[Window],
     answers: Sequence[Answer],
-    whole_words: bool,
+    config: TaggerConfig,
 ) -> Iterator[tuple[int, Labels]]:
     spans: dict[int, Labels] = dict.fromkeys(range(len(documents)), ())
     for owners, logits, offsets in token_logits(name, windows, answers):
-        joined = within_words(documents[owners[0]].text, offsets) if whole_words else None
-        spans |= dict.fromkeys(owners, text_spans(logits, offsets, layer, joined))
+        joined = within_words(documents[owners[0]].text, offsets) if config.whole_words else None
+        found = text_spans(logits, offsets, layer, joined, config.temperatures.get(name, 1.0))
+        spans |= dict.fromkeys(owners, found)
     yield from spans.items()
 
 
@@ -102,10 +103,12 @@ def inside_word(text: str, place: int) -> bool:
     )
 
 
-def text_spans(logits: Tensor, offsets: Offsets, layer: Layer, joined: Bools | None) -> tuple[Span, ...]:
+def text_spans(
+    logits: Tensor, offsets: Offsets, layer: Layer, joined: Bools | None, temperature: float = 1.0
+) -> tuple[Span, ...]:
     """Spans of one whole text: windows are joined before the best path is sought, so none is cut at a window's edge."""
-    likely = torch.log_softmax(logits, dim=-1).numpy()
-    tags = best_tags(likely, joined)
+    tags = best_tags(torch.log_softmax(logits, dim=-1).numpy(), joined)
+    likely = torch.log_softmax(logits / temperature, dim=-1).numpy()
     scores = np.exp(likely[np.arange(len(tags)), tags])
     return tuple(to_spans(tags, scores, offsets, layer.names))
 
@@ -127,18 +130,25 @@ def sentence_logits(name: str, answers: Sequence[Answer]) -> Iterator[tuple[int,
 
 
 def _sentences(
-    name: str, layer: Layer, documents: Sequence[Document], answers: Sequence[Answer]
+    name: str, layer: Layer, documents: Sequence[Document], answers: Sequence[Answer], config: TaggerConfig
 ) -> Iterator[tuple[int, Labels]]:
     spans: dict[int, list[Span]] = {place: [] for place in range(len(documents))}
     for place, sentence, logits in sentence_logits(name, answers):
-        spans[place].append(_sentence(sentences(documents[place].text)[sentence], logits, layer))
+        best = choose(logits, layer, config.temperatures.get(name, 1.0))
+        spans[place].append(_sentence(sentences(documents[place].text)[sentence], best))
     for place, own in spans.items():
         yield place, tuple(own)
 
 
-def _sentence(bounds: Bounds, logits: Row, layer: Layer) -> Span:
-    best = choose(logits, layer)
+def _sentence(bounds: Bounds, best: Label) -> Span:
     return Span(start=bounds.start, end=bounds.end, label=best.label, score=best.score)
+
+
+def _documents(
+    name: str, layer: Layer, documents: Sequence[Document], answers: Sequence[Answer], config: TaggerConfig
+) -> Iterator[tuple[int, Labels]]:
+    for place, logits in document_logits(name, len(documents), answers):
+        yield place, choose(logits, layer, config.temperatures.get(name, 1.0))
 
 
 def document_logits(name: str, count: int, answers: Sequence[Answer]) -> Iterator[tuple[int, Row]]:
@@ -153,8 +163,8 @@ def document_logits(name: str, count: int, answers: Sequence[Answer]) -> Iterato
         yield place, pooled[place]
 
 
-def choose(logits: Row, layer: Layer) -> Label:
-    """The likeliest label and its probability. Shape: logits (labels,)."""
-    likely = np.exp(logits - logits.max())
-    best = int(likely.argmax())
+def choose(logits: Row, layer: Layer, temperature: float = 1.0) -> Label:
+    """The likeliest label, and its probability at a temperature (Guo et al., 2017). Shape: logits (labels,)."""
+    best = int(logits.argmax())
+    likely = np.exp((logits - logits.max()) / temperature)
     return Label(label=layer.names[best], score=float(likely[best] / likely.sum()))

@@ -13,6 +13,7 @@ import typer
 from training.commands.evaluation import compare, crossval, evaluate, learning_curve
 from training.commands.labels import labels
 from training.commands.quality import gate, verify
+from training.commands.report import report
 from training.commands.serve import serve
 from training.commands.sweep import sweep
 from training.shell import ConfigPath, Overrides, progress, quiet_libraries, reported, resumable
@@ -191,6 +192,7 @@ def pretrain(
             typer.echo(f"Encoder: {run.pretrain(settings, progress)}")
 
 
+app.command()(reported(report))
 app.command()(reported(serve))
 app.command()(reported(sweep))
 

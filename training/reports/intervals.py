@@ -134,13 +134,18 @@ def _f1(drawn: Floats, counts: Floats, macro: bool) -> Floats:
 
     The macro average is over the labels that occur in gold or prediction of the draw.
     """
-    totals = np.tensordot(drawn, counts, axes=1)
+    totals = np.tensordot(drawn, counts, axes=1).astype(np.float64)
+    return average_f1(totals, macro)
+
+
+def average_f1(totals: Floats, macro: bool) -> Floats:
+    """F1 of summed counts, micro or macro average over labels that occur. Shape: totals (..., labels, 3); result (...)."""
     if not macro:
-        totals = totals.sum(axis=1, keepdims=True)
+        totals = totals.sum(axis=-2, keepdims=True)
     right, wrong = totals[..., 0], totals[..., 1] + totals[..., 2]
     occurs = right + wrong > 0
     each = np.divide(2 * right, 2 * right + wrong, out=np.zeros_like(right), where=occurs)
-    average: Floats = each.sum(axis=1) / np.maximum(occurs.sum(axis=1), 1)
+    average: Floats = each.sum(axis=-1) / np.maximum(occurs.sum(axis=-1), 1)
     return average
 
 

@@ -15,6 +15,7 @@ from annotations.document import Document, Span
 
 DIGITS = 4
 AVERAGES = ("micro avg", "macro avg", "weighted avg")
+COLUMNS = ("precision", "recall", "f1-score", "support")
 NO_ENTITIES = "no entities in gold or prediction"
 NO_LABELS = "no labels in gold"
 
@@ -71,12 +72,27 @@ def seqeval_table(gold: Tags, predicted: Tags, *, strict: bool) -> Table:
     from seqeval.metrics import classification_report
     from seqeval.scheme import IOB2
 
-    if all(tag == "O" for tags in (*gold, *predicted) for tag in tags):
+    # A sequence without any entity adds nothing, and seqeval looks at each tag a dozen times.
+    told = [pair for pair in zip(gold, predicted, strict=True) if any(tag != "O" for tags in pair for tag in tags)]
+    if not told:
         return Table(NO_ENTITIES, {})
+    gold, predicted = [own for own, _ in told], [found for _, found in told]
     mode = {"mode": "strict", "scheme": IOB2} if strict else {}
-    text = classification_report(gold, predicted, digits=DIGITS, zero_division=0, **mode)
     rows = classification_report(gold, predicted, output_dict=True, zero_division=0, **mode)
-    return Table(text, _plain(rows))
+    return Table(_printed(rows), _plain(rows))
+
+
+def _printed(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """What `classification_report` prints for these rows, by seqeval's own reporter: to ask for both counts all tags twice."""
+    from seqeval.reporters import StringReporter
+
+    reporter = StringReporter(width=max(map(len, [*rows, AVERAGES[-1]])), digits=DIGITS)
+    for name, row in rows.items():
+        if name == AVERAGES[0]:
+            reporter.write_blank()
+        reporter.write(name, *(row[column] for column in COLUMNS))
+    reporter.write_blank()
+    return str(reporter.report())
 
 
 def sklearn_table(pairs: Sequence[LabelPair], names: Iterable[str]) -> Table:

@@ -1,0 +1,89 @@
+"""Makes a report: from a checkpoint or a result and data to a folder. It knows the order of things and no statistics."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from annotations.errors import ConfigError, DocumentError
+from inference import checkpoint
+from training.reports.analysis import RESAMPLES, Analysis, analyse
+from training.reports.sources import is_checkpoint, read_source
+from training.reports.writing import write_report
+from training.safeguards import saving
+
+
+@dataclass(frozen=True)
+class ReportSettings:
+    """What can be asked of a report."""
+
+    train: Sequence[Path] = ()
+    """What was learned from, where the folder does not tell."""
+    calibrate: bool = False
+    """Fit a temperature for each layer."""
+    calibrated: Path | None = None
+    """Write a copy of the checkpoint with these temperatures here."""
+    baselines: bool = True
+    """Score the majority label and TF-IDF as well."""
+    task_url: str | None = None
+    """Where an annotation tool shows a task, with `{task}` in place of its id."""
+    resamples: int = RESAMPLES
+
+
+def make_report(path: Path, data: Sequence[Path], output: Path, settings: ReportSettings, *, command: str) -> Analysis:
+    """Write the report of a checkpoint or a finished result into a folder.
+
+    Raises:
+        InputError: checkpoint, result or data cannot be used, or have nothing in common; nothing is written then.
+    """
+    _check(path, settings)
+    source = read_source(
+        path,
+        data,
+        train=settings.train,
+        logits=settings.calibrate or settings.calibrated is not None,
+    )
+    analysis = analyse(source, resamples=settings.resamples, with_baselines=settings.baselines)
+    if settings.calibrated:
+        fitted = {name: layer.temperature.value for name, layer in analysis.layers.items() if layer.temperature}
+        write_calibrated(path, settings.calibrated, fitted)
+        analysis = replace(analysis, written=dict.fromkeys(fitted, str(settings.calibrated)))
+    write_report(analysis, output, command=command, task_url=settings.task_url)
+    return analysis
+
+
+def _check(path: Path, settings: ReportSettings) -> None:
+    problems: list[str] = []
+    if settings.calibrated:
+        if not is_checkpoint(path):
+            problems.append(f"--calibrated copies a checkpoint, and {path} is none")
+        if settings.calibrated.exists():
+            problems.append(f"--calibrated {settings.calibrated} exists already; name a new folder")
+    if settings.task_url is not None and "{task}" not in settings.task_url:
+        problems.append("--task-url needs {task} where the task's id belongs")
+    if settings.resamples < 100:
+        problems.append(f"--resamples must be at least 100, found {settings.resamples}")
+    if problems:
+        raise ConfigError("report", problems)
+
+
+def write_calibrated(path: Path, copy: Path, temperatures: Mapping[str, float]) -> None:
+    """A copy of a checkpoint whose config has these temperatures; the copy is whole or not there.
+
+    Raises:
+        DocumentError: no temperature was fitted.
+        TrainingError: the copy cannot be written.
+    """
+    if not temperatures:
+        raise DocumentError(copy, "no temperature could be fitted, so no copy was written")
+    model, tokenizer, config = checkpoint.load(path)
+    known = {**config.temperatures, **temperatures}
+    model.config.tagger = {**model.config.tagger, "temperatures": known}
+    part = copy.with_name(f".{copy.name}.part")
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(part, ignore_errors=True)
+    with saving(copy.parent, part):
+        checkpoint.save(part, model, tokenizer)
+        part.rename(copy)
