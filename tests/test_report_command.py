@@ -22,6 +22,7 @@ from annotations.resampling import MANY, resampled, resampled_blocks
 from annotations.schema import Schema
 from annotations.sentences import sentences
 from annotations.storage import write_jsonl
+from inference.verification import verify
 from training.cli import app
 from training.reports.analysis import Analysis, analyse
 from training.reports.error_rows import ERROR_COLUMNS, excerpt
@@ -359,6 +360,10 @@ def test_a_checkpoint_is_tagged_calibrated_and_copied(trained: Path, tmp_path: P
     assert temperature["written"] == str(copy)
     config = json.loads((copy / "config.json").read_text())["tagger"]
     assert config["temperatures"]["stance"] == temperature["value"]
+    assert verify(copy).sound
+    card = (copy / "README.md").read_text("utf-8")
+    assert card.startswith((checkpoint / "README.md").read_text("utf-8")) and "## Calibration" in card
+    assert (copy / "training.json").read_bytes() == (checkpoint / "training.json").read_bytes()
     assert "temperature" in (tmp_path / "one" / "report.md").read_text()
     _, again = report(copy, trained / "gold.jsonl", "--no-baselines", output=tmp_path / "two")
     assert again["layers"]["stance"]["overall"] == values["layers"]["stance"]["overall"]

@@ -8,7 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from annotations.errors import ConfigError, DocumentError
+from annotations.storage import write_text
 from inference import checkpoint
+from inference.verification import CARD, record
+from training.lineage import LINEAGE
 from training.reports.analysis import RESAMPLES, Analysis, analyse
 from training.reports.sources import is_checkpoint, read_source
 from training.reports.writing import write_report
@@ -86,4 +89,16 @@ def write_calibrated(path: Path, copy: Path, temperatures: Mapping[str, float]) 
     shutil.rmtree(part, ignore_errors=True)
     with saving(copy.parent, part):
         checkpoint.save(part, model, tokenizer)
+        _accompany(part, path, known)
         part.rename(copy)
+
+
+def _accompany(part: Path, original: Path, temperatures: Mapping[str, float]) -> None:
+    """The card and the facts of the original, and answers and hashes of the copy's own."""
+    if (original / LINEAGE).is_file():
+        shutil.copyfile(original / LINEAGE, part / LINEAGE)
+    if (original / CARD).is_file():
+        said = ", ".join(f"{name} {value:.3f}" for name, value in temperatures.items())
+        added = f"\n## Calibration\n\nA copy whose probabilities are scaled by temperatures ({said}); its labels are the original's.\n"
+        write_text(part / CARD, (original / CARD).read_text("utf-8") + added)
+    record(part)
