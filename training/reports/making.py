@@ -99,6 +99,7 @@ def _accompany(part: Path, original: Path, temperatures: Mapping[str, float]) ->
         shutil.copyfile(original / LINEAGE, part / LINEAGE)
     if (original / CARD).is_file():
         said = ", ".join(f"{name} {value:.3f}" for name, value in temperatures.items())
-        added = f"\n## Calibration\n\nA copy whose probabilities are scaled by temperatures ({said}); its labels are the original's.\n"
+        about = f"A copy whose probabilities are scaled by temperatures ({said}); its labels are the original's."
+        added = f"\n## Calibration\n\n{about}\n"
         write_text(part / CARD, (original / CARD).read_text("utf-8") + added)
     record(part)
