@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Of processes that tests start too: several run at once, and threads that wait for each other would fill the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
     from annotations.labelstudio.server import Server
 
 ROOT = Path(__file__).parent.parent
+# A job in the background of a script starts with Ctrl-C ignored, and so would every process that a test wants to interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # The models are tiny: a second thread costs more than it brings.
 torch.set_num_threads(1)
 LABEL_STUDIO = Path(os.environ.get("STANDPOINT_LABEL_STUDIO", ROOT / ".venv-labelstudio" / "bin" / "label-studio"))

@@ -101,6 +101,7 @@ def test_stance_spans_need_not_fit_the_sentences(schema: Schema) -> None:
         (region(0, 3, quote="\\n"), "LOCATION 0–3 is out of bounds or blank"),
         (region("0", 3), "start and end must be whole numbers, found '0' and 3"),
         (region(0, None), "start and end must be whole numbers, found 0 and None"),
+        (region(False, 3), "start and end must be whole numbers, found False and 3"),
         (region(0, 3, "LOCATON"), "unknown label 'LOCATON'; did you mean 'LOCATION'?"),
         (
             region(0, 3, name="entities"),

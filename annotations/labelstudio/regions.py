@@ -74,7 +74,8 @@ class Reading:
 
     def _span(self, label: str, value: Mapping[str, Any], place: str) -> Span | None:
         start, end, quote = value.get("start"), value.get("end"), value.get("text")
-        if not isinstance(start, int) or not isinstance(end, int):
+        # JSON's true and false are whole numbers to Python.
+        if type(start) is not int or type(end) is not int:
             self.problems.append(f"{place}: start and end must be whole numbers, found {start!r} and {end!r}")
             return None
         found = locate(self.document.text, start, end, quote if isinstance(quote, str) else None)
