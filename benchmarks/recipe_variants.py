@@ -38,40 +38,45 @@ PASSES_SHARED = 5
 """How many times fewer passes there are over labelled and unlabelled texts together."""
 
 
+def changed(change: Callable[[RunConfig], RunConfig]) -> Learn:
+    """The product's training with another config."""
+    return lambda config, documents, folder: fine_tune(change(config), documents, folder)
+
+
 def with_settings(**values: Any) -> Learn:
     """The product's training with other settings."""
-    return lambda config, documents, folder: fine_tune(config.model_copy(update=values), documents, folder)
+    return changed(lambda config: config.model_copy(update=values))
 
 
 def optimizer(**factors: float) -> Learn:
     """The product's training with rates so many times as high."""
 
-    def learn(config: RunConfig, documents: Sequence[Document], folder: Path) -> Tagger:
+    def change(config: RunConfig) -> RunConfig:
         rates = {name: getattr(config.optimizer, name) * factor for name, factor in factors.items()}
-        changed = config.optimizer.model_copy(update=rates)
-        return fine_tune(config.model_copy(update={"optimizer": changed}), documents, folder)
+        return config.model_copy(update={"optimizer": config.optimizer.model_copy(update=rates)})
 
-    return learn
+    return changed(change)
 
 
 def passes(factor: float) -> Learn:
     """The product's training with so many times the passes."""
+    return changed(lambda config: with_passes(config, factor))
 
-    def learn(config: RunConfig, documents: Sequence[Document], folder: Path) -> Tagger:
-        assert config.epochs is not None
-        return fine_tune(config.model_copy(update={"epochs": config.epochs * factor}), documents, folder)
 
-    return learn
+def with_passes(config: RunConfig, factor: float) -> RunConfig:
+    """A resolved config with so many times the passes."""
+    assert config.epochs is not None
+    return config.model_copy(update={"epochs": config.epochs * factor})
 
 
 def balanced(power: float) -> Learn:
     """The product's training with another power of the inverse class frequency."""
 
-    def learn(config: RunConfig, documents: Sequence[Document], folder: Path) -> Tagger:
-        changed = config.objective.model_copy(update={"class_weights": power})
-        return fine_tune(config.model_copy(update={"objective": changed}), documents, folder)
+    def change(config: RunConfig) -> RunConfig:
+        objective = config.objective.model_copy(update={"class_weights": power})
+        return config.model_copy(update={"objective": objective})
 
-    return learn
+    return changed(change)
 
 
 def any_edges(config: RunConfig, documents: Sequence[Document], folder: Path) -> Tagger:
@@ -118,10 +123,8 @@ def copied(change: Change) -> Learn:
             for one in documents
             if (found := change(one, layer, mentions, draw)).text != one.text
         }
-        assert config.epochs is not None
         share = len(documents) / (len(documents) + len(copies))
-        fewer = config.model_copy(update={"epochs": config.epochs * share})
-        return fine_tune(fewer, [*documents, *copies.values()], folder)
+        return fine_tune(with_passes(config, share), [*documents, *copies.values()], folder)
 
     return learn
 
@@ -304,7 +307,9 @@ def self_trained(unlabelled: Sequence[Document]) -> Learn:
 
     def learn(config: RunConfig, documents: Sequence[Document], folder: Path) -> Tagger:
         teacher = fine_tune(config, documents, folder / "teacher")
-        return fine_tune(_fewer_passes(config), [*documents, *teacher.tag(bare(unlabelled))], folder / "student")
+        return fine_tune(
+            with_passes(config, 1 / PASSES_SHARED), [*documents, *teacher.tag(bare(unlabelled))], folder / "student"
+        )
 
     return learn
 
@@ -319,14 +324,9 @@ def distilled(unlabelled: Sequence[Document]) -> Learn:
         ]
         student = type("Student", (_Taught,), {"teachers": [teacher.engine.model for teacher in teachers]})
         some = [*documents, *bare(unlabelled)]
-        return trained_by(student)(_fewer_passes(config), some, folder / "student")
+        return trained_by(student)(with_passes(config, 1 / PASSES_SHARED), some, folder / "student")
 
     return learn
-
-
-def _fewer_passes(config: RunConfig) -> RunConfig:
-    assert config.epochs is not None
-    return config.model_copy(update={"epochs": config.epochs / PASSES_SHARED})
 
 
 class _Taught(LayerTrainer):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from unicodedata import category
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from annotations.document import Document, Label, Labels, Span
+from annotations.lint.edges import mid_word
 from annotations.schema import Kind, Layer
 from annotations.sentences import Bounds, sentences
 from inference.batches import Batch
@@ -93,14 +93,7 @@ def _spans(
 
 def within_words(text: str, offsets: Offsets) -> Bools:
     """Which tokens go on with the word of the token before. Shape: (tokens,)."""
-    return np.array([inside_word(text, start) for start, _ in offsets], dtype=np.bool_)
-
-
-def inside_word(text: str, place: int) -> bool:
-    """Whether a place in a text has letters, their marks or digits on both sides."""
-    return 0 < place < len(text) and all(
-        char.isalnum() or category(char)[0] == "M" for char in text[place - 1 : place + 1]
-    )
+    return np.array([mid_word(text, start) for start, _ in offsets], dtype=np.bool_)
 
 
 def text_spans(

@@ -15,8 +15,8 @@ from test_windows import ODD, TEXTS
 
 from annotations.document import Document, Span
 from annotations.errors import DocumentError
+from annotations.lint.edges import mid_word
 from annotations.sentences import sentences
-from inference.decoding import inside_word
 from inference.tagger import Tagger
 
 LONG = ("The Taliban met al-Qaeda in Kabul on Friday. Officials denied it. " * 3100)[:200_000]
@@ -66,13 +66,13 @@ def test_any_text_comes_back_whole(text: str, target: str | None, tagger: Tagger
 def test_no_span_cuts_a_word_where_words_are_whole(text: str, tagger: Tagger) -> None:
     whole = Tagger(tagger.engine.model, tagger.tokenizer, tagger.config.model_copy(update={"whole_words": True}))
     for span in whole.tag(text).spans("entity"):
-        assert not inside_word(text, span.start) and not inside_word(text, span.end)
+        assert not mid_word(text, span.start) and not mid_word(text, span.end)
 
 
 def test_words_are_letters_their_marks_and_digits(tagger: Tagger) -> None:
-    assert [place for place in range(9) if inside_word("Ab1 e\u0301a-b", place)] == [1, 2, 5, 6]
+    assert [place for place in range(9) if mid_word("Ab1 e\u0301a-b", place)] == [1, 2, 5, 6]
     text = "The Taliban met al-Qaida-linked commanders in Kandahar. " * 4
-    assert any(inside_word(text, edge) for one in tagger.tag(text).spans("entity") for edge in (one.start, one.end))
+    assert any(mid_word(text, edge) for one in tagger.tag(text).spans("entity") for edge in (one.start, one.end))
 
 
 def test_a_stream_keeps_its_order_and_ids(tagger: Tagger) -> None:

@@ -23,6 +23,8 @@ WORD = re.compile(r"\w+|[^\w\s]")
 NEIGHBOURS = (-2, -1, 1, 2)
 CRF_SETTINGS = {"c1": 0.1, "c2": 0.1, "max_iterations": 100, "feature.possible_transitions": True}
 
+Baseline = Callable[[Sequence[Document], Sequence[Document]], list[Document]]
+"""Documents to learn from and documents to label."""
 Tagged = tuple[list[list[str]], list[str]]
 
 
@@ -70,6 +72,15 @@ def majority_baseline(train: Sequence[Document], test: Sequence[Document], schem
     Ties go to the label seen first. A layer that no training document labels is left out.
     """
     return _choices(train, test, schema, lambda _, labels: _majority(labels), see_target=False)
+
+
+def label_baselines(schema: Schema, seed: int) -> dict[str, Baseline]:
+    """By name, the methods that label sentences and documents."""
+    return {
+        "TF-IDF": lambda train, test: tfidf_baseline(train, test, schema, seed),
+        "TF-IDF, target unseen": lambda train, test: tfidf_baseline(train, test, schema, seed, see_target=False),
+        "majority": lambda train, test: majority_baseline(train, test, schema),
+    }
 
 
 def _labelled(documents: Sequence[Document], layers: Mapping[str, Sequence[Labels | None]]) -> list[Document]:

@@ -16,6 +16,7 @@ from annotations.document import Document
 from annotations.errors import ConfigError
 from annotations.storage import read_jsonl, write_jsonl
 from inference.tagger import Tagger
+from training.baselines import Baseline, crf_baseline, label_baselines
 from training.config import CrossvalConfig, RunConfig
 from training.folds import CURVE, FOLDS, Fold, folds, scheme, unlearned
 from training.preflight.gate import usable
@@ -24,7 +25,6 @@ from training.reports.evaluation import bare
 from training.run_directory import RunDirectory
 from training.trainer import fine_tune
 
-Predict = Callable[[list[Document], list[Document]], list[Document]]
 Report = Callable[[str], None]
 
 
@@ -41,11 +41,7 @@ def crossval(
     """
     if settings.baselines and find_spec("pycrfsuite") is None:
         raise ConfigError("the CRF baseline", "needs python-crfsuite; pip install 'standpoint[baselines]'")
-    schema = config.tagger.label_schema
-    odd = usable(documents, schema)
-    dealing = list(folds(documents, settings.folds))
-    for warning in [*odd, *unlearned(dealing, documents, schema)]:
-        say(f"warning: {warning}")
+    dealing = warned_folds(config, settings, documents, say)
     config = resolved(config)
     origin = claim(config, documents)
     results = {"tagger": [_round(config, settings, seed, dealing, say) for seed in settings.seeds]}
@@ -54,6 +50,20 @@ def crossval(
             say(f"{name}: {len(dealing)} folds")
             results[name] = [[found for _, train, test in dealing for found in predict(train, bare(test))]]
     return results, origin
+
+
+def warned_folds(config: RunConfig, settings: CrossvalConfig, documents: Sequence[Document], say: Report) -> list[Fold]:
+    """The folds, after telling what is odd about the documents and what the folds leave unlearned.
+
+    Raises:
+        DocumentError: the documents cannot be learned from, or there are too few groups.
+    """
+    schema = config.tagger.label_schema
+    odd = usable(documents, schema)
+    dealing = list(folds(documents, settings.folds))
+    for warning in [*odd, *unlearned(dealing, documents, schema)]:
+        say(f"warning: {warning}")
+    return dealing
 
 
 def claim(config: RunConfig, documents: Sequence[Document]) -> dict[str, Any]:
@@ -104,14 +114,7 @@ def safe_name(group: str) -> str:
     return f"{shown}-{hashlib.sha256(group.encode()).hexdigest()[:8]}"
 
 
-def baselines(config: RunConfig) -> dict[str, Predict]:
+def baselines(config: RunConfig) -> dict[str, Baseline]:
     """The systems that a tagger has to beat, on the same folds."""
-    from training.baselines import crf_baseline, majority_baseline, tfidf_baseline
-
     schema, seed = config.tagger.label_schema, config.seed
-    return {
-        "CRF": lambda train, test: crf_baseline(train, test, schema, seed),
-        "TF-IDF": lambda train, test: tfidf_baseline(train, test, schema, seed),
-        "TF-IDF, target unseen": lambda train, test: tfidf_baseline(train, test, schema, seed, see_target=False),
-        "majority": lambda train, test: majority_baseline(train, test, schema),
-    }
+    return {"CRF": lambda train, test: crf_baseline(train, test, schema, seed), **label_baselines(schema, seed)}

@@ -15,11 +15,11 @@ from transformers import PreTrainedTokenizerBase
 
 from annotations.document import Document, Label, Span
 from annotations.errors import DocumentError
+from annotations.lint.edges import mid_word
 from annotations.schema import Kind, Schema
 from annotations.sentences import sentence_labels
 from inference.batches import collate
 from inference.config import TaggerConfig
-from inference.decoding import inside_word
 from inference.tags import to_tags
 from inference.windows import Unit, Window, encode, texts
 
@@ -87,7 +87,7 @@ def keep_words(documents: Iterable[Document], schema: Schema) -> bool:
     """Whether the spans of these documents begin and end at the edges of words; one in a hundred may be a slip."""
     layers = schema.of_kind(Kind.SPANS)
     edges = [
-        inside_word(document.text, span.start) or inside_word(document.text, span.end)
+        mid_word(document.text, span.start) or mid_word(document.text, span.end)
         for document in documents
         for name in layers
         for span in document.spans(name)

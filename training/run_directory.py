@@ -12,7 +12,6 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from annotations.document import Document
 from annotations.errors import ConfigError
 from annotations.storage import fingerprint, write_json, write_text
 from inference.checkpoint import encoder_version
+from inference.verification import package
 from training.config import RunConfig
 
 PACKAGES = ("torch", "transformers", "datasets", "tokenizers", "accelerate", "seqeval", "numpy", "pydantic", "syntok")
@@ -171,19 +171,12 @@ def hardware() -> dict[str, Any]:
 
 def packages() -> dict[str, str | None]:
     """The versions of what a result depends on."""
-    return {name: _version(name) for name in PACKAGES}
+    return {name: package(name) for name in PACKAGES}
 
 
 def machine() -> dict[str, Any]:
     """Hardware and versions behind a measurement."""
-    return {**hardware(), **{name: _version(name) for name in PACKAGES[:2]}}
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
+    return {**hardware(), **{name: package(name) for name in PACKAGES[:2]}}
 
 
 def _git() -> dict[str, Any] | None:

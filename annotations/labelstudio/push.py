@@ -127,8 +127,7 @@ def push(
         ServerError: with what has been sent so far; the same push again goes on from there.
     """
     done = Pushed(project)
-    plan = _Plan(server, project, schema, layers, done)
-    plan.particulars = particulars or {}
+    plan = _Plan(server, project, schema, layers, done, particulars or {})
     plan.check(read())
     plan.remove_doubles()
     version = suggestions.version if suggestions else FROM_FILE
@@ -150,11 +149,17 @@ class _Plan:
     """What the project holds, and what each document asks for."""
 
     def __init__(
-        self, server: Server, project: int, schema: Schema, layers: Collection[str] | None, done: Pushed
+        self,
+        server: Server,
+        project: int,
+        schema: Schema,
+        layers: Collection[str] | None,
+        done: Pushed,
+        particulars: Mapping[str, Particulars],
     ) -> None:
         self.server, self.project, self.schema, self.done = server, project, schema, done
         self.layers = [name for name in schema.layers if layers is None or name in layers]
-        self.particulars: Mapping[str, Particulars] = {}
+        self.particulars = particulars
         self.asked: dict[str, list[str]] = {}
         self.tasks: dict[str, int] = {}
         self.task_layers: dict[str, list[str]] = {}

@@ -16,6 +16,7 @@ from annotations.schema import Kind, Layer, Schema
 from training.reports.alignment import aligned
 from training.reports.baseline_scores import Baseline, Predictions, baseline_predictions, baselines
 from training.reports.calibration import Calibration, calibration
+from training.reports.comparison import FEW_GROUPS
 from training.reports.error_rows import ErrorRows, error_rows
 from training.reports.items import Items, Pair, layer_items
 from training.reports.layer_scores import LabelScore, Overall, confusion, outcomes, score
@@ -29,7 +30,6 @@ from training.reports.temperature import Fit, fit
 from training.reports.thresholds import Curves, curves
 
 FORMAT = 1
-FEW_GROUPS = 10
 RESAMPLES = 1000
 
 

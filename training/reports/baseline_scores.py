@@ -11,7 +11,7 @@ import numpy as np
 from annotations.document import Document, Labels
 from annotations.resampling import Floats
 from annotations.schema import Schema
-from training.baselines import majority_baseline, tfidf_baseline
+from training.baselines import label_baselines, majority_baseline
 from training.reports.estimates import Estimate, estimates, ratio, tally
 from training.reports.evaluation import bare
 from training.reports.intervals import average_f1
@@ -70,21 +70,16 @@ def baseline_predictions(gold: Sequence[Document], schema: Schema, training: Tra
     if training is None:
         return {"majority": (SCORED, majority_baseline(gold, bare(gold), schema))}
     found: Predictions = {}
+    simple = label_baselines(schema, 0)
     for name in ("majority", "TF-IDF", "TF-IDF, target unseen"):
         predicted: dict[str, dict[str, Labels]] = {}
         for lesson in training.lessons:
             tested = [one for one in gold if lesson.tested is None or one.id in lesson.tested]
             learned = [one for one in lesson.learned if set(one.labels) & set(schema.layers)]
-            for one in _predict(name, learned, bare(tested), schema) if tested and learned else ():
+            for one in simple[name](learned, bare(tested)) if tested and learned else ():
                 predicted[one.id] = dict(one.labels)
         found[name] = (TRAINED, [one.with_labels(predicted.get(one.id, {})) for one in gold])
     return found
-
-
-def _predict(name: str, learned: Sequence[Document], tested: Sequence[Document], schema: Schema) -> list[Document]:
-    if name == "majority":
-        return majority_baseline(learned, tested, schema)
-    return tfidf_baseline(learned, tested, schema, 0, see_target=name == "TF-IDF")
 
 
 def baselines(

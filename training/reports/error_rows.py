@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from annotations.document import Document
+from annotations.lint.edges import mid_word
 from annotations.schema import Kind, Schema
 from annotations.sentences import Bounds, sentences
 from training.reports.items import NONE, Items
@@ -140,6 +141,6 @@ def excerpt(text: str, place: Bounds, kind: Kind) -> Bounds:
 def _word_edge(text: str, place: int) -> int:
     """The next place that is not inside a word."""
     place = min(max(place, 0), len(text))
-    while 0 < place < len(text) and text[place - 1].isalnum() and text[place].isalnum():
+    while mid_word(text, place):
         place += 1
     return place

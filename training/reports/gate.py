@@ -173,8 +173,7 @@ def _learned_by_run(run: Result) -> frozenset[str] | None:
     if run.schema is None or run.gold is None or not run.gold.train:
         return None
     documents, _ = annotated_documents(run.gold.train, run.schema)
-    held = run.gold.held_out or ()
-    return frozenset(text_hash(document.text) for document in documents if document.fold not in held)
+    return frozenset(text_hash(document.text) for document in run.gold.learned_from(documents))
 
 
 def gate(
@@ -191,8 +190,9 @@ def gate(
     own, other = Contestant.find(checkpoint), Contestant.find(baseline)
     if own.tagger is None:
         raise CheckpointError(checkpoint, "holds no tagger; give the `checkpoint` folder of a finished run")
-    joint = _chosen(joint_schema([own.result, other.result], None), layers)
-    documents, _ = annotated_documents(data, joint_schema([own.result, other.result], None))
+    whole = joint_schema([own.result, other.result], None)
+    joint = _chosen(whole, layers)
+    documents, _ = annotated_documents(data, whole)
     gold = [document.only(joint.layers) for document in documents]
     results = [_only(contestant.predicted(gold), joint) for contestant in (own, other)]
     pair = compare_pair((Side.of(OWN, results[0], joint), Side.of(OTHER, results[1], joint)), gold, joint)

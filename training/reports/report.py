@@ -183,7 +183,7 @@ def _layer_text(name: str, layer: LayerReport) -> list[str]:
 
 def _layer_markdown(name: str, layer: LayerReport) -> list[str]:
     lost = _lost_lines(layer.lost)
-    lines = [f"### {_cell(_head(name, layer))}", "", *lost, *([""] if lost else [])]
+    lines = [f"### {cell(_head(name, layer))}", "", *lost, *([""] if lost else [])]
     if not layer.table.rows:
         return [*lines, NO_ENTITIES if layer.spans else NO_LABELS, ""]
     caption = "seqeval, strict IOB2" if layer.spans else "scikit-learn"
@@ -191,7 +191,7 @@ def _layer_markdown(name: str, layer: LayerReport) -> list[str]:
     if layer.lenient:
         lines += [f"seqeval, default mode: micro F1 {layer.lenient.rows['micro avg']['f1-score']:.4f}.", ""]
     if layer.majority:
-        lines += [f"Baseline, {_cell(str(layer.majority))}.", ""]
+        lines += [f"Baseline, {cell(str(layer.majority))}.", ""]
     return lines
 
 
@@ -199,9 +199,10 @@ def _rows(table: Table) -> list[str]:
     head = ["| | precision | recall | F1 | support |", "|---|---:|---:|---:|---:|"]
     for name, row in table.rows.items():
         numbers = " | ".join(f"{row[column]:.4f}" for column in COLUMNS)
-        head.append(f"| {_cell(name)} | {numbers} | {row['support']} |")
+        head.append(f"| {cell(name)} | {numbers} | {row['support']} |")
     return head
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
+    """A text that ends no cell of a Markdown table."""
     return text.replace("|", "\\|")

@@ -54,6 +54,10 @@ class GoldFiles:
     learned: str | None = None
     """Fingerprint of what was learned from (of a cross-validation, of all documents), to notice later changes."""
 
+    def learned_from(self, documents: Sequence[Document]) -> list[Document]:
+        """Those of `train` that are not held out."""
+        return [document for document in documents if document.fold not in (self.held_out or ())]
+
     def read(self, schema: Schema) -> tuple[list[Document], list[str]]:
         """The gold documents, and what has changed since they were scored on.
 
@@ -63,8 +67,7 @@ class GoldFiles:
         seen, _ = annotated_documents(self.train, schema)
         unseen, _ = annotated_documents(self.test, schema)
         held = self.held_out
-        learned = seen if held is None else [document for document in seen if document.fold not in held]
-        changed = self.learned and fingerprint(learned) != self.learned
+        changed = self.learned and fingerprint(self.learned_from(seen)) != self.learned
         files = ", ".join(map(str, self.train))
         remarks = [f"{files} changed after the run, or is read with another schema"] if changed else []
         gold = seen if held is None or not (held or unseen) else [one for one in seen if one.fold in held]
@@ -104,7 +107,7 @@ def _read(path: Path) -> Result:
     if (path / PREDICTIONS).is_file():
         return _run(path)
     place = _rounds_folder(path)
-    home = next((folder for folder in (path, *list(path.parents)[:2]) if (folder / CONFIG).is_file()), None)
+    home = home_of(path)
     rounds = {folder.name: _seed(folder) for folder in sorted(place.glob("seed-*"), key=_number)}
     whole, remarks = _whole(rounds)
     if home is None:
@@ -112,6 +115,11 @@ def _read(path: Path) -> Result:
     config = read_yaml(home / CONFIG)
     known = _fingerprint(home / INPUTS)
     return Result(str(path), whole, _schema(config), GoldFiles(_files(config, "train"), learned=known), remarks)
+
+
+def home_of(path: Path) -> Path | None:
+    """The folder with the config that a result was made with: its own, or one of the two around it."""
+    return next((folder for folder in (path, *list(path.parents)[:2]) if (folder / CONFIG).is_file()), None)
 
 
 def _run(path: Path) -> Result:

@@ -26,7 +26,7 @@ from training.data import unreachable
 from training.folds import FOLDS, folds
 from training.reports.evaluation import bare
 from training.reports.reading_gold import read_gold
-from training.reports.results import Result, read_result
+from training.reports.results import Result, home_of, read_result
 from training.reports.temperature import Evidence, gather
 from training.run_directory import CONFIG, FINISHED, PREDICTIONS
 
@@ -198,9 +198,7 @@ def _trained(result: Result, schema: Schema) -> Training | None:
     if result.gold is None or not result.gold.train:
         return None
     documents, _ = annotated_documents(result.gold.train, schema)
-    held = result.gold.held_out or ()
-    learned = [document for document in documents if document.fold not in held]
-    return Training([str(file) for file in result.gold.train], [Lesson(learned)])
+    return Training([str(file) for file in result.gold.train], [Lesson(result.gold.learned_from(documents))])
 
 
 def _crossed(path: Path, result: Result) -> Training | None:
@@ -217,7 +215,7 @@ def _crossed(path: Path, result: Result) -> Training | None:
 
 
 def _lost_of_result(path: Path, gold: Sequence[Document], remarks: list[str]) -> dict[str, list[str]] | None:
-    home = next((folder for folder in (path, *list(path.parents)[:2]) if (folder / CONFIG).is_file()), None)
+    home = home_of(path)
     try:
         if home is None:
             raise DocumentError(path, "has no config.yaml")

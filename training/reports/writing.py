@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from annotations.storage import fingerprint, write_text
+from inference.verification import package
 from training.reports.analysis import Analysis, LayerAnalysis
 from training.reports.pages.report import write_page
-from training.reports.report import COLUMNS
+from training.reports.report import COLUMNS, cell
 from training.reports.span_errors import OUTCOMES
 from training.run_directory import now, packages
 
@@ -38,7 +38,7 @@ def about(analysis: Analysis, command: str, task_url: str | None) -> dict[str, A
         "version": source.version,
         "command": command,
         "created": now(),
-        "standpoint": _own_version(),
+        "standpoint": package(),
         "python": platform.python_version(),
         "packages": packages(),
         "data": {
@@ -53,13 +53,6 @@ def about(analysis: Analysis, command: str, task_url: str | None) -> dict[str, A
         "level": 95,
         "task_url": task_url,
     }
-
-
-def _own_version() -> str | None:
-    try:
-        return version("standpoint")
-    except PackageNotFoundError:
-        return None
 
 
 def compact(values: Mapping[str, Any]) -> str:
@@ -104,7 +97,7 @@ def markdown(analysis: Analysis, told: Mapping[str, Any]) -> str:
         else ""
     )
     parts = [
-        f"# Report of {_cell(analysis.source.name)}",
+        f"# Report of {cell(analysis.source.name)}",
         f"Command: `{told['command']}`",
         f"{data['documents']} documents in {data['groups']} groups of {', '.join(data['files'])} (fingerprint "
         f"{data['fingerprint']}). In brackets: 95% bootstrap intervals by group, {analysis.resamples} resamples.{seeds}",
@@ -117,7 +110,7 @@ def markdown(analysis: Analysis, told: Mapping[str, Any]) -> str:
 
 def _layer(name: str, layer: LayerAnalysis) -> Iterator[str]:
     items = layer.items
-    yield f"## {_cell(name)} ({layer.layer.kind.value}), {items.documents} documents, {layer.gold_items} gold items"
+    yield f"## {cell(name)} ({layer.layer.kind.value}), {items.documents} documents, {layer.gold_items} gold items"
     yield ""
     if overall := layer.overall:
         rest = f", accuracy {overall.accuracy}" if overall.accuracy else f", macro F1 {overall.macro_f1}"
@@ -134,7 +127,7 @@ def _labels(layer: LayerAnalysis) -> Iterator[str]:
     yield f"| | {' | '.join(COLUMNS)} | support | predicted |"
     yield "|---|---|---|---|---:|---:|"
     for row in layer.per_label:
-        yield f"| {_cell(row.label)} | {row.precision} | {row.recall} | {row.f1} | {row.support} | {row.predicted:.1f} |"
+        yield f"| {cell(row.label)} | {row.precision} | {row.recall} | {row.f1} | {row.support} | {row.predicted:.1f} |"
     yield ""
 
 
@@ -145,7 +138,7 @@ def _outcomes(layer: LayerAnalysis) -> Iterator[str]:
     yield f"| | {' | '.join(OUTCOMES)} |"
     yield "|---|" + "---:|" * len(OUTCOMES)
     for label, counts in [("all", found["all"]), *found["labels"].items()]:
-        yield f"| {_cell(label)} | {' | '.join(str(counts[name]) for name in OUTCOMES)} |"
+        yield f"| {cell(label)} | {' | '.join(str(counts[name]) for name in OUTCOMES)} |"
     yield ""
 
 
@@ -164,11 +157,7 @@ def _told(layer: LayerAnalysis) -> Iterator[str]:
     yield from (f"- {baseline.conclusion()}" for baseline in layer.baselines)
     for cut in layer.slices:
         if len(cut.rows) > 1 and (cut.by != "group" or len(cut.rows) <= SHOWN):
-            scores = ", ".join(f"{_cell(str(row[0]))} {row[7]:.3f} ({row[2]})" for row in cut.rows if row[2])
+            scores = ", ".join(f"{cell(str(row[0]))} {row[7]:.3f} ({row[2]})" for row in cut.rows if row[2])
             yield f"- F1 {cut.title} (gold items): {scores}"
     if layer.lost:
         yield f"- gold that could not be represented: {len(layer.lost)}"
-
-
-def _cell(value: str) -> str:
-    return value.replace("|", "\\|")

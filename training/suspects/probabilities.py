@@ -21,9 +21,8 @@ from annotations.storage import replacing_file
 from inference.decoding import document_logits, sentence_logits, token_logits
 from inference.tagger import Tagger, portions
 from training.config import CrossvalConfig, RunConfig
-from training.crossval import fold_tagger, safe_name
-from training.folds import Fold, folds, scheme, unlearned
-from training.preflight.gate import usable
+from training.crossval import fold_tagger, safe_name, warned_folds
+from training.folds import Fold, scheme
 from training.recipe import resolved
 from training.reports.evaluation import bare
 from training.run_directory import RunDirectory
@@ -87,11 +86,7 @@ def out_of_fold(
         ConfigError: `output` holds folds of another config, data or encoder.
         DocumentError: the documents cannot be learned from, or there are too few groups; nothing is written then.
     """
-    schema = config.tagger.label_schema
-    odd = usable(documents, schema)
-    dealing = list(folds(documents, settings.folds))
-    for warning in [*odd, *unlearned(dealing, documents, schema)]:
-        say(f"warning: {warning}")
+    dealing = warned_folds(config, settings, documents, say)
     config = resolved(config)
     begun = any((config.output / KEPT).rglob("*.npz"))
     RunDirectory(config.output).claim(config, documents, begun=begun)

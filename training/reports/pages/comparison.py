@@ -11,6 +11,7 @@ from typing import Any
 
 from annotations.pages.render import safe
 from annotations.storage import write_text
+from training.reports.changed_errors import FIXED, INTRODUCED, KEPT, MISSED, SPURIOUS
 from training.reports.pages.elements import (
     NOTHING,
     Values,
@@ -30,7 +31,7 @@ from training.reports.pages.error_list import ErrorList, Row, error_list
 from training.reports.pages.pictures import bar, widest
 from training.reports.pages.report import navigation
 
-KINDS = ("missed", "spurious")
+KINDS = (MISSED, SPURIOUS)
 
 
 def write_comparison_page(values: Values, path: Path) -> None:
@@ -142,7 +143,7 @@ def _counts(pair: Values, labels: Mapping[str, Sequence[str]]) -> str:
 
 
 def _numbers(errors: Values) -> list[str]:
-    fixed, introduced, kept = (errors[key] for key in ("fixed", "introduced", "kept"))
+    fixed, introduced, kept = (errors[key] for key in (FIXED, INTRODUCED, KEPT))
     apart = f"{fixed - introduced:+,}".replace("-", "−") if fixed != introduced else "0"
     return [count(fixed), count(introduced), apart, count(kept)]
 
@@ -184,5 +185,5 @@ def _row(
         [[mark["start"], mark["end"], labels.index(mark["label"]), None] for mark in error["said"][side]]
         for side in sides
     ]
-    change = ("fixed", "introduced").index(error["change"])
+    change = (FIXED, INTRODUCED).index(error["change"])
     return [layers.index(layer["layer"]), KINDS.index(error["kind"]), change, sentence, 1, marks]

@@ -24,8 +24,9 @@ from training.reports.pages.elements import (
 from training.reports.pages.pictures import parts, pictured
 from training.reports.pages.probability_section import probabilities
 from training.reports.pages.slice_section import baselines, slices
+from training.reports.span_errors import ERRORS
 
-KINDS = ("boundary", "type", "boundary and type", "missed", "spurious")
+KINDS = tuple(kind.value for kind in ERRORS)
 EXAMPLES = 50
 ITEMS = {"spans": "gold span", "sentences": "labelled sentence", "document": "gold label"}
 
