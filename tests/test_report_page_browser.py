@@ -103,22 +103,23 @@ def test_without_the_script_the_first_errors_are_the_same(
     assert said == []
 
 
-def items(page: Page) -> list[str]:
-    return [text.split("\n")[0] for text in page.locator("li.error h3").all_inner_texts()]
+def expect_items(page: Page, *names: str) -> None:
+    """Waits: the list is filled a moment after the event."""
+    expect(page.locator("li.error h3")).to_have_text([*names], use_inner_text=True)
 
 
 def test_every_filter_changes_what_is_shown(report: Page) -> None:
     status = report.locator("#errors-status")
-    assert len(items(report)) == 7
+    expect(report.locator("li.error")).to_have_count(7)
     report.select_option("#errors-layer", label="stance")
-    assert items(report) == ["type stance", "missed stance"]
+    expect_items(report, "type stance", "missed stance")
     assert not report.locator("#errors-label optgroup").first.is_visible()
     report.select_option("#errors-kind", label="missed")
     expect(status).to_have_text("1 shown of 1 found, of 7 in all")
     report.click("text=Show all")
     expect(status).to_have_text("7 shown of 7")
     report.select_option("#errors-label", label="PLACE")
-    assert items(report) == ["type entity", "boundary and type entity", "missed entity"]
+    expect_items(report, "type entity", "boundary and type entity", "missed entity")
     report.click("text=Show all")
     report.fill("#errors-text", "HERAT")
     expect(report.locator("li.error")).to_have_count(2)
@@ -128,7 +129,8 @@ def test_every_filter_changes_what_is_shown(report: Page) -> None:
     expect(status).to_have_text("None of 7 errors is like this.")
     report.click("text=Show all")
     report.select_option("#errors-order", label="surest first")
-    assert items(report)[:3] == ["boundary entity", "spurious entity", "type stance"]
+    for place, name in enumerate(["boundary entity", "spurious entity", "type stance"]):
+        expect(report.locator("li.error h3").nth(place)).to_have_text(name, use_inner_text=True)
 
 
 def test_spans_are_marked_exactly_and_tasks_are_linked(report: Page) -> None:
@@ -151,11 +153,11 @@ def test_spans_are_marked_exactly_and_tasks_are_linked(report: Page) -> None:
 
 def test_numbers_lead_to_their_errors(report: Page) -> None:
     report.get_by_role("button", name="2: gold PERSON, predicted PLACE; show these errors").click()
-    assert items(report) == ["type entity", "boundary and type entity"]
+    expect_items(report, "type entity", "boundary and type entity")
     assert report.locator(".picked").inner_text() == "Only gold PERSON, predicted PLACE"
     assert report.evaluate("document.activeElement.id") == "errors-heading"
     report.get_by_role("button", name="1: missed; show these errors").first.click()
-    assert items(report) == ["missed entity"]
+    expect_items(report, "missed entity")
     assert not report.locator(".picked").is_visible()
 
 
@@ -191,6 +193,23 @@ def test_all_filters_with_the_keyboard_alone(report: Page) -> None:
     expect(status).to_have_text("7 shown of 7")
     report.keyboard.press("Tab")
     assert "task=17" in str(report.evaluate("document.activeElement.href"))
+
+
+def test_a_search_still_waiting_does_not_take_the_focus_from_the_list(report: Page) -> None:
+    focused = report.evaluate(
+        """async () => {
+            const after = milliseconds => new Promise(done => setTimeout(done, milliseconds));
+            const search = document.getElementById("errors-text");
+            search.value = "farah";
+            search.dispatchEvent(new Event("input", {bubbles: true}));
+            search.form.reset();
+            await after(20);
+            document.querySelector("li.error a").focus();
+            await after(400);
+            return document.activeElement.href ?? "none";
+        }"""
+    )
+    assert "task=17" in focused
 
 
 def test_landmarks_headings_and_names(report: Page) -> None:

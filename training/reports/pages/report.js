@@ -24,12 +24,12 @@ class ErrorList {
     this.status = section.querySelector(".status");
     this.picked = null;
     this.searched = null;
+    this.waiting = null;
     if (!this.data.errors.length) return;
     this.form.hidden = false;
-    let waiting;
     this.form.addEventListener("input", event => {
-      clearTimeout(waiting);
-      waiting = setTimeout(() => this.apply(), event.target.type === "search" ? 150 : 0);
+      clearTimeout(this.waiting);
+      this.waiting = setTimeout(() => this.apply(), event.target.type === "search" ? 150 : 0);
     });
     this.form.addEventListener("submit", event => event.preventDefault());
     this.form.addEventListener("reset", () => setTimeout(() => this.pick(null)));
@@ -65,6 +65,7 @@ class ErrorList {
   }
 
   apply() {
+    clearTimeout(this.waiting); // a search still waiting would take the focus from a list already up to date
     this.narrowLabels();
     const keeps = this.conditions();
     this.found = [];
