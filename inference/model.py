@@ -170,14 +170,26 @@ class StandpointModel(PreTrainedModel):
         pairs: Tensor,
     ) -> Logits:
         """Shapes as in `inference.batches.Batch`."""
-        states = self.dropout(self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state)
+        states = self.encode(input_ids, attention_mask)
+        targets = self.encode(target_ids, target_mask) if self.reader and len(target_ids) else None
+        return self.answer(states, targets, units=units, target_mask=target_mask, pairs=pairs)
+
+    def encode(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Last hidden states, dropped out in training. Shape: ids and mask (W, T); result (W, T, D)."""
+        states: Tensor = self.dropout(self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state)
+        return states
+
+    def answer(
+        self, states: Tensor, targets: Tensor | None, *, units: Tensor, target_mask: Tensor, pairs: Tensor
+    ) -> Logits:
+        """Everything after the encoder. Shape: states (W, T, D), targets (Q, longest target, D); the rest as in `Batch`."""
         tokens = {name: head(states) for name, head in self.span_heads.items()}
         if not self.sentence_heads and not self.vote_heads:
             return Logits(tokens=tokens, sentences={}, votes={}, weights={})
         mask = units >= 0
         pieces = states.flatten(0, 1)[units.clamp(min=0)]
         plain = mean(pieces, mask)[pairs[:, 0]]
-        read = self._read(pieces, mask, target_ids, target_mask, pairs) if self.reader else plain
+        read = self._read(pieces, mask, targets, target_mask, pairs) if self.reader else plain
         seen = {name: read if name in self.targeted else plain for name in [*self.sentence_heads, *self.vote_heads]}
         return Logits(
             tokens=tokens,
@@ -189,12 +201,11 @@ class StandpointModel(PreTrainedModel):
             },
         )
 
-    def _read(self, pieces: Tensor, mask: Tensor, target_ids: Tensor, target_mask: Tensor, pairs: Tensor) -> Tensor:
+    def _read(self, pieces: Tensor, mask: Tensor, targets: Tensor | None, target_mask: Tensor, pairs: Tensor) -> Tensor:
         """Each pair's unit read against its target; zeros where no document has one. Shape: (P, D)."""
-        if not len(target_ids):
+        if targets is None:
             return pieces.new_zeros(len(pairs), pieces.shape[-1])
         assert self.reader is not None
-        targets = self.dropout(self.encoder(input_ids=target_ids, attention_mask=target_mask).last_hidden_state)
         # In parts, so that memory does not grow with the number of targets.
         parts = []
         for some in pairs.split(PAIRS):

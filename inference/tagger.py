@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import overload
+from typing import NamedTuple, overload
 
 from transformers import PreTrainedTokenizerBase
 
@@ -14,25 +14,48 @@ from inference import checkpoint
 from inference.batches import batches
 from inference.config import TaggerConfig
 from inference.decoding import Answer, decode
-from inference.engine import TorchEngine
+from inference.engines.choice import AUTO, make
+from inference.engines.engine import Engine
 from inference.model import StandpointModel
-from inference.windows import Window, encode
+from inference.windows import Window, encode, together
 
 LOOK_AHEAD = 200_000
+
+
+class Encoded(NamedTuple):
+    """A document and what `Tagger.encode` makes of it alone."""
+
+    document: Document
+    windows: list[Window]
 
 
 class Tagger:
     """Predicts all layers of a schema."""
 
-    def __init__(self, model: StandpointModel, tokenizer: PreTrainedTokenizerBase, config: TaggerConfig) -> None:
-        self.engine = TorchEngine(model)
+    def __init__(
+        self,
+        model: StandpointModel,
+        tokenizer: PreTrainedTokenizerBase,
+        config: TaggerConfig,
+        engine: Engine | None = None,
+    ) -> None:
+        self.engine = engine or Engine(model)
         self.tokenizer = tokenizer
         self.config = config
 
     @classmethod
-    def load(cls, path: str | Path) -> Tagger:
-        """A tagger from a checkpoint folder; raises CheckpointError when the folder holds none."""
-        return cls(*checkpoint.load(path))
+    def load(cls, path: str | Path, *, engine: str = AUTO) -> Tagger:
+        """A tagger from a checkpoint folder.
+
+        `engine` names one of `inference.engines.choice.ENGINES`; "auto" takes the fastest that is there and runs on this
+        hardware. `tagger.engine.name` says which it is.
+
+        Raises:
+            CheckpointError: the folder holds no tagger, or no artefact of the engine asked for.
+            ConfigError: there is no such engine, or it cannot run here.
+        """
+        model, tokenizer, config = checkpoint.load(path)
+        return cls(model, tokenizer, config, make(path, model, engine))
 
     @property
     def schema(self) -> Schema:
@@ -63,9 +86,21 @@ class Tagger:
 
     def read(self, documents: Sequence[Document]) -> tuple[list[Window], list[Answer]]:
         """The windows of some documents, and the network's answer to each batch of them: what `decode` takes."""
-        windows = encode(documents, self.tokenizer, self.config)
-        answers = [(batch, self.engine(batch)) for batch in batches(windows, self.config, self.tokenizer.pad_token_id)]
-        return windows, answers
+        windows = self.encode(documents)
+        return windows, self.answer(windows)
+
+    def encode(self, documents: Sequence[Document]) -> list[Window]:
+        """The windows of some documents; raises DocumentError for one that cannot be read."""
+        return encode(documents, self.tokenizer, self.config)
+
+    def answer(self, windows: Sequence[Window]) -> list[Answer]:
+        """The network's answer to each batch of some windows."""
+        return [(batch, self.engine(batch)) for batch in batches(windows, self.config, self.tokenizer.pad_token_id)]
+
+    def tag_encoded(self, encoded: Sequence[Encoded]) -> list[Document]:
+        """Label documents that were encoded one by one; their windows share batches."""
+        windows = together([one.windows for one in encoded])
+        return decode([one.document for one in encoded], windows, self.answer(windows), self.config)
 
     def _stream(self, source: Iterable[str | Document], target: str | None) -> Iterator[Document]:
         for some in portions(_document(item, number, target) for number, item in enumerate(source)):

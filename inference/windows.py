@@ -6,7 +6,7 @@ Every token is predicted once, in the window where it is not context; nothing is
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby
 from typing import NamedTuple
@@ -113,6 +113,11 @@ def texts(windows: Sequence[Window]) -> list[tuple[list[int], list[int]]]:
     for place, window in enumerate(windows):
         places.setdefault(window.documents[0], []).append(place)
     return [(windows[own[0]].documents, own) for own in places.values()]
+
+
+def together(parts: Sequence[Sequence[Window]]) -> list[Window]:
+    """The windows of documents that were encoded one by one, as if they had been encoded as one list."""
+    return [replace(window, documents=[place]) for place, part in enumerate(parts) for window in part]
 
 
 def cores(spans: Sequence[Unit], room: int) -> Iterator[list[Unit]]:
