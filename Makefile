@@ -20,7 +20,7 @@ help:
 	@touch $@
 
 .venv/test.stamp: .venv/demo.stamp
-	$(PIP) install --constraint .ci/constraints.txt --editable '.[training,baselines,labelstudio,lora,pretraining,serve,spacy,sweep,tracking,dev]'
+	$(PIP) install --constraint .ci/constraints.txt --editable '.[training,baselines,labelstudio,lora,onnx,openvino,pretraining,serve,spacy,sweep,tracking,dev]'
 	@touch $@
 
 # The server pins older versions of what we use, so it lives alone.

@@ -16,6 +16,7 @@ from annotations.document import Document, Span
 
 _PARAGRAPH = re.compile(r"[^\r\n\u2028\u2029]+")
 _CHUNK = 20_000
+_KEPT = 2048
 
 
 class Bounds(NamedTuple):
@@ -25,13 +26,21 @@ class Bounds(NamedTuple):
     end: int
 
 
-@lru_cache(maxsize=64)
 def sentences(text: str) -> tuple[Bounds, ...]:
     """Split a text into sentences that hold every character but white space, in order.
 
     A line end always ends a sentence. A piece without a letter or digit (a stray quotation mark), and a piece before
-    a semicolon, stay with the sentence they belong to.
+    a semicolon, stay with the sentence they belong to. Those of the texts asked for last are kept, but of very long ones.
     """
+    return _remembered(text) if len(text) <= _CHUNK else _sentences(text)
+
+
+@lru_cache(maxsize=_KEPT)
+def _remembered(text: str) -> tuple[Bounds, ...]:
+    return _sentences(text)
+
+
+def _sentences(text: str) -> tuple[Bounds, ...]:
     return tuple(bounds for line in _PARAGRAPH.finditer(text) for bounds in _split(text, line.start(), line.end()))
 
 

@@ -17,7 +17,7 @@ from annotations.sentences import Bounds, sentences
 from inference.batches import Batch
 from inference.config import TaggerConfig
 from inference.model import Logits
-from inference.tags import Bools, Offsets, best_tags, to_spans
+from inference.tags import Bools, Floats, Offsets, best_tags, to_spans
 from inference.windows import Window, texts
 
 Row = npt.NDArray[np.float64]
@@ -100,10 +100,17 @@ def text_spans(
     logits: Tensor, offsets: Offsets, layer: Layer, joined: Bools | None, temperature: float = 1.0
 ) -> tuple[Span, ...]:
     """Spans of one whole text: windows are joined before the best path is sought, so none is cut at a window's edge."""
-    tags = best_tags(torch.log_softmax(logits, dim=-1).numpy(), joined)
-    likely = torch.log_softmax(logits / temperature, dim=-1).numpy()
-    scores = np.exp(likely[np.arange(len(tags)), tags])
+    plain: Floats = logits.numpy()
+    tags = best_tags(log_softmax(plain), joined)
+    scores = np.exp(log_softmax(np.divide(plain, temperature, dtype=np.float32))[np.arange(len(tags)), tags])
     return tuple(to_spans(tags, scores, offsets, layer.names))
+
+
+def log_softmax(logits: Floats) -> Floats:
+    """Logarithms of probabilities. Shape: (tokens, tags) to the same."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    likely: Floats = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return likely
 
 
 def sentence_logits(name: str, answers: Sequence[Answer]) -> Iterator[tuple[int, int, Row]]:
@@ -125,12 +132,12 @@ def sentence_logits(name: str, answers: Sequence[Answer]) -> Iterator[tuple[int,
 def _sentences(
     name: str, layer: Layer, documents: Sequence[Document], answers: Sequence[Answer], config: TaggerConfig
 ) -> Iterator[tuple[int, Labels]]:
-    spans: dict[int, list[Span]] = {place: [] for place in range(len(documents))}
+    found: dict[int, list[tuple[int, Label]]] = {place: [] for place in range(len(documents))}
     for place, sentence, logits in sentence_logits(name, answers):
-        best = choose(logits, layer, config.temperatures.get(name, 1.0))
-        spans[place].append(_sentence(sentences(documents[place].text)[sentence], best))
-    for place, own in spans.items():
-        yield place, tuple(own)
+        found[place].append((sentence, choose(logits, layer, config.temperatures.get(name, 1.0))))
+    for place, own in found.items():
+        bounds = sentences(documents[place].text)
+        yield place, tuple(_sentence(bounds[sentence], best) for sentence, best in own)
 
 
 def _sentence(bounds: Bounds, best: Label) -> Span:

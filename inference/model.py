@@ -17,7 +17,8 @@ from transformers.utils.generic import ModelOutput
 from annotations.schema import Kind
 from inference.config import TaggerConfig
 
-PAIRS = 256
+PAIRS = 64
+"""Units read against their targets at a time."""
 
 
 class StandpointConfig(PreTrainedConfig):
@@ -116,9 +117,10 @@ class Reader(nn.Module):
         plain, claim = mean(units, unit_mask), mean(targets, target_mask)
         states = torch.cat([units + self.sides.weight[0], targets + self.sides.weight[1]], dim=1)
         padding = ~torch.cat([unit_mask, target_mask], dim=1)
-        for layer in self.layers:
+        for layer in self.layers[:-1]:
             states = layer(states, states, padding)
-        read = mean(states[:, : units.shape[1]], unit_mask)
+        # Of the last layer only what becomes of the unit is used.
+        read = mean(self.layers[-1](states[:, : units.shape[1]], states, padding), unit_mask)
         related: Tensor = self.mix(torch.cat([plain, read, plain * claim, (plain - claim).abs()], dim=-1))
         return related
 
@@ -206,12 +208,15 @@ class StandpointModel(PreTrainedModel):
         if targets is None:
             return pieces.new_zeros(len(pairs), pieces.shape[-1])
         assert self.reader is not None
-        # In parts, so that memory does not grow with the number of targets.
+        lengths = mask.sum(1)[pairs[:, 0]]
+        order = lengths.argsort()
+        # In parts of similar length, so that memory does not grow with the number of targets and little is padding.
         parts = []
-        for some in pairs.split(PAIRS):
-            unit, target = some[:, 0], some[:, 1].clamp(min=0)
-            parts.append(self.reader(pieces[unit], mask[unit], targets[target], target_mask[target].bool()))
-        return torch.cat(parts)
+        for some in order.split(PAIRS):
+            unit, target, width = pairs[some, 0], pairs[some, 1].clamp(min=0), int(lengths[some[-1]])
+            own, claim = target_mask[target].bool(), targets[target]
+            parts.append(self.reader(pieces[unit, :width], mask[unit, :width], claim, own))
+        return torch.cat(parts)[order.argsort()]
 
 
 def _heads(width: int, sizes: dict[str, int]) -> nn.ModuleDict:

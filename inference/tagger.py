@@ -17,9 +17,10 @@ from inference.decoding import Answer, decode
 from inference.engines.choice import AUTO, make
 from inference.engines.engine import Engine
 from inference.model import StandpointModel
+from inference.overlap import overlapped
 from inference.windows import Window, encode, together
 
-LOOK_AHEAD = 200_000
+LOOK_AHEAD = 100_000
 
 
 class Encoded(NamedTuple):
@@ -82,7 +83,7 @@ class Tagger:
 
     def tag_all(self, documents: Sequence[Document]) -> list[Document]:
         """Label some documents at once; their windows share batches."""
-        return decode(documents, *self.read(documents), self.config)
+        return self.decode(documents, *self.read(documents))
 
     def read(self, documents: Sequence[Document]) -> tuple[list[Window], list[Answer]]:
         """The windows of some documents, and the network's answer to each batch of them: what `decode` takes."""
@@ -100,11 +101,17 @@ class Tagger:
     def tag_encoded(self, encoded: Sequence[Encoded]) -> list[Document]:
         """Label documents that were encoded one by one; their windows share batches."""
         windows = together([one.windows for one in encoded])
-        return decode([one.document for one in encoded], windows, self.answer(windows), self.config)
+        return self.decode([one.document for one in encoded], windows, self.answer(windows))
+
+    def decode(
+        self, documents: Sequence[Document], windows: Sequence[Window], answers: Sequence[Answer]
+    ) -> list[Document]:
+        """Read labels off the network's answers."""
+        return decode(documents, windows, answers, self.config)
 
     def _stream(self, source: Iterable[str | Document], target: str | None) -> Iterator[Document]:
-        for some in portions(_document(item, number, target) for number, item in enumerate(source)):
-            yield from self.tag_all(some)
+        documents = (_document(item, number, target) for number, item in enumerate(source))
+        yield from overlapped(portions(documents), self)
 
 
 def portions(documents: Iterable[Document]) -> Iterator[list[Document]]:

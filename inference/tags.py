@@ -64,25 +64,37 @@ def best_tags(log_probabilities: Floats, joined: Bools | None = None) -> Ints:
     Shape: (tokens, 1 + 2 * labels) and (tokens,) to (tokens,).
     """
     count, width = log_probabilities.shape
-    back = np.zeros((count, width), dtype=np.int32)
-    best = np.full(width, -np.inf, dtype=np.float64)
-    best[0] = 0.0
-    begins, insides = np.arange(1, width, 2), np.arange(2, width, 2)
+    best = np.empty((count + 1, width), dtype=np.float64)
+    best[0] = -np.inf
+    best[0, 0] = 0.0
+    best[1:] = log_probabilities
+    inside = np.empty(width // 2, dtype=np.float64)
+    tied = [False] * count if joined is None else joined.tolist()
     for step in range(count):
-        top = int(best.argmax())
-        stay = best[insides] >= best[begins]
-        back[step] = top
-        back[step, insides] = np.where(stay, insides, begins)
-        before = np.full(width, best[top])
-        before[insides] = np.where(stay, best[insides], best[begins])
-        if joined is not None and joined[step]:
-            back[step, 0] = 0
-            before[0] = best[0]
-            before[begins] = -np.inf
-        best = before + log_probabilities[step]
+        before, after = best[step], best[step + 1]
+        np.maximum(before[1::2], before[2::2], out=inside)
+        if tied[step]:
+            after[0] += before[0]
+            after[1::2] = -np.inf
+        else:
+            top = before.max()
+            after[0] += top
+            after[1::2] += top
+        after[2::2] += inside
+    return _traced(best, tied)
+
+
+def _traced(best: npt.NDArray[np.float64], tied: Sequence[bool]) -> Ints:
+    """The best path, last tag first. Shape: best (1 + tokens, tags), of all paths that end in a tag; result (tokens,)."""
+    count = len(tied)
     tags = np.zeros(count, dtype=np.int64)
-    tag = int(best.argmax()) if count else 0
-    for step in range(count - 1, -1, -1):
-        tags[step] = tag
-        tag = int(back[step, tag])
+    tops = best.argmax(axis=1).tolist()
+    tag = tops[count]
+    for step in range(count, 0, -1):
+        tags[step - 1] = tag
+        before = best[step - 1]
+        if tag and tag % 2 == 0:
+            tag = tag if before[tag] >= before[tag - 1] else tag - 1
+        elif not tied[step - 1]:
+            tag = tops[step - 1]
     return tags

@@ -78,7 +78,7 @@ def record(folder: Path) -> int:
     Raises:
         CheckpointError: the folder holds no tagger.
     """
-    answers = _answers(Tagger.load(folder))
+    answers = _answers(Tagger.load(folder, engine="torch"))
     made_by = {"standpoint": package(), "packages": {name: package(name) for name in OTHERS}}
     write_json(folder / PROBE, {"format": FORMAT, **made_by, "answers": [json.loads(one.to_json()) for one in answers]})
     write_manifest(folder, _files(folder))
@@ -131,7 +131,7 @@ def verify(path: str | Path, *, tolerance: float = TOLERANCE) -> Verification:
         _check_files(found)
     stored = _stored(found) if PROBE in recorded else None
     try:
-        tagger = Tagger.load(folder)
+        tagger = Tagger.load(folder, engine="torch")
     except CheckpointError as error:
         if not recorded:
             raise

@@ -63,9 +63,13 @@ def encode(documents: Sequence[Document], tokenizer: PreTrainedTokenizerBase, co
         DocumentError: a target is longer than `window.target_tokens`, or a text is no valid Unicode.
     """
     found: list[Window] = []
+    known: dict[str | None, list[int]] = {}
     for text, places in groupby(range(len(documents)), key=lambda place: documents[place].text):
         shared = list(places)
-        targets = [_target(documents[place], tokenizer, config) for place in shared]
+        for document in (documents[place] for place in shared):
+            if document.target not in known:
+                known[document.target] = _target(document, tokenizer, config)
+        targets = [known[documents[place].target] for place in shared]
         found += _windows(text, shared, targets, tokenizer, config.window)
     return found
 

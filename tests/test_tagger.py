@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_windows import ODD, TEXTS
 
-from annotations.document import Document, Span
+from annotations.document import Document, Labels, Span
 from annotations.errors import DocumentError
 from annotations.lint.edges import mid_word
 from annotations.sentences import sentences
@@ -95,6 +95,42 @@ def test_a_stream_is_read_no_further_than_it_must(tagger: Tagger) -> None:
     first = next(stream)
     assert first.text.startswith("Text 0.")
     assert taken < 10
+
+
+def test_a_stream_of_many_portions_is_what_each_text_is_alone(tagger: Tagger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inference.tagger.LOOK_AHEAD", 400)
+    texts = [f"Report {number}: the Taliban met al-Qaeda in Kabul. " * (1 + number % 5) for number in range(40)]
+    stream = [document.labels for document in tagger.tag(texts, target="They met.")]
+    assert [{*labels} for labels in stream] == [{"entity", "stance", "document"}] * 40
+    for found, text in zip(stream, texts, strict=True):
+        alone = tagger.tag(text, target="They met.").labels
+        for name in found:
+            assert bare(found[name]) == bare(alone[name])
+
+
+def bare(labels: Labels) -> object:
+    return [(one.start, one.end, one.label) for one in labels] if isinstance(labels, tuple) else labels.label
+
+
+def test_an_error_in_a_stream_comes_after_the_documents_before_it(
+    tagger: Tagger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inference.tagger.LOOK_AHEAD", 150)
+    long = Document(id="long", text="Kabul.", target="word " * 500)
+    texts = ["One.", "Two.", "Three.", "Four.", long, "Six."]
+    stream = tagger.tag(iter(texts))
+    assert [next(stream).text for _ in range(4)] == texts[:4]
+    with pytest.raises(DocumentError, match="long"):
+        next(stream)
+
+    def source() -> Iterator[str]:
+        yield from ["One.", "Two.", "Three."]
+        raise OSError("the disk is gone")
+
+    stream = tagger.tag(source())
+    assert [next(stream).text for _ in range(2)] == ["One.", "Two."]
+    with pytest.raises(OSError, match="the disk is gone"):
+        [*stream]
 
 
 def test_memory_does_not_grow_with_the_stream(tagger: Tagger, monkeypatch: pytest.MonkeyPatch) -> None:

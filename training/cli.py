@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from training.commands.evaluation import compare, crossval, evaluate, learning_curve
+from training.commands.export import export
 from training.commands.labels import labels
 from training.commands.quality import gate, verify
 from training.commands.report import report
@@ -83,7 +84,7 @@ def check(
         raise typer.Exit(2)
 
 
-for _command in (crossval, evaluate, compare, learning_curve, verify, gate):
+for _command in (crossval, evaluate, compare, learning_curve, verify, gate, export):
     app.command()(reported(_command))
 
 

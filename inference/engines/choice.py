@@ -1,27 +1,138 @@
 """Which engine runs a checkpoint: the one asked for, or the fastest that is there and that this hardware runs.
 
-It knows names and folders; each library of an engine is behind a file of its own.
+It knows names, folders and hardware; each library of an engine is behind a file of its own.
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
-from annotations.errors import ConfigError, did_you_mean
-from inference.engines.engine import Engine
+from annotations.errors import CheckpointError, ConfigError, did_you_mean, first_line
+from inference.engines import artefacts
+from inference.engines.engine import Encode, Engine
 from inference.model import StandpointModel
 
 AUTO = "auto"
-ENGINES = ("torch", "torch-bf16")
 
 
-def make(path: str | Path, model: StandpointModel, name: str) -> Engine:
+class Kind(NamedTuple):
+    """One way to run an encoder."""
+
+    needs: str
+    """The package that runs it, and the extra that installs it."""
+    load: Callable[[Path], Encode] | None
+    """How its artefact is loaded; None for what PyTorch runs from the weights themselves."""
+    bits8: bool = False
+    """Whether its weights have 8 bits, so that it has to prove its scores."""
+    exact: bool = False
+    """Whether it computes in 32-bit floats, so that it has to find what PyTorch finds."""
+    bf16: bool = False
+    """Whether it needs a processor that computes in bfloat16."""
+    gpu: bool = False
+    """Whether it needs a GPU."""
+
+
+def _onnx(folder: Path) -> Encode:
+    from inference.engines import onnx
+
+    return onnx.load(folder)
+
+
+def _openvino(folder: Path) -> Encode:
+    from inference.engines import openvino
+
+    return openvino.load(folder, bf16=False)
+
+
+def _openvino_bf16(folder: Path) -> Encode:
+    from inference.engines import openvino
+
+    return openvino.load(folder, bf16=True)
+
+
+def _openvino_int8(folder: Path) -> Encode:
+    from inference.engines import openvino
+
+    return openvino.load(folder, bf16=openvino.has_bf16())
+
+
+ENGINES = {
+    "cuda-bf16": Kind("torch", None, gpu=True),
+    "openvino-bf16": Kind("openvino", _openvino_bf16, bf16=True),
+    "openvino-int8": Kind("openvino", _openvino_int8, bits8=True),
+    "openvino": Kind("openvino", _openvino, exact=True),
+    "onnx": Kind("onnxruntime", _onnx, exact=True),
+    "onnx-int8": Kind("onnxruntime", _onnx, bits8=True),
+    "torch": Kind("torch", None, exact=True),
+    "torch-bf16": Kind("torch", None, bf16=True),
+}
+"""The fastest first, as `benchmarks/throughput.py` finds them; `torch-bf16` only when asked for, since nothing checked it."""
+
+
+def make(path: str | Path, model: StandpointModel, name: str = AUTO) -> Engine:
     """An engine for a loaded model; see `Tagger.load`."""
     if name not in (AUTO, *ENGINES):
         raise ConfigError(f"engine {name!r}", f"there is none; {did_you_mean(name, (AUTO, *ENGINES))}")
-    if name == "torch-bf16":
-        model.encoder.to(torch.bfloat16)
+    if name == AUTO:
+        name = next(name for name in ENGINES if _ready(path, name))
+    elif problem := hindrance(name):
+        raise ConfigError(f"engine {name!r}", problem)
+    return _engine(path, model, name)
+
+
+def hindrance(name: str) -> str | None:
+    """What keeps this machine from running an engine, and the remedy; None where nothing does."""
+    kind = ENGINES[name]
+    if find_spec(kind.needs) is None:
+        extra = name.partition("-")[0]
+        return f"needs the package {kind.needs}: pip install 'standpoint[{extra}]'"
+    if kind.gpu and not torch.cuda.is_available():
+        return "needs a GPU that PyTorch sees; there is none here"
+    if kind.bf16 and kind.load and not _bf16():
+        return "needs a processor that computes in bfloat16; take the engine without -bf16"
+    return None
+
+
+def _bf16() -> bool:
+    from inference.engines import openvino
+
+    return openvino.has_bf16()
+
+
+def _ready(path: str | Path, name: str) -> bool:
+    """Whether "auto" may take an engine: it runs here, and its artefact, if it needs one, is sound."""
+    kind = ENGINES[name]
+    if kind.load is None:
+        return name == "torch" or (kind.gpu and hindrance(name) is None)
+    if not artefacts.folder(path, name).is_dir() or hindrance(name):
+        return False
+    try:
+        artefacts.check(path, name)
+    except CheckpointError as error:
+        logging.getLogger(__name__).warning("%s; another engine is taken", error)
+        return False
+    return True
+
+
+def _engine(path: str | Path, model: StandpointModel, name: str) -> Engine:
+    load = ENGINES[name].load
+    if load is None:
+        if name != "torch":
+            model.encoder.bfloat16()
+        if ENGINES[name].gpu:
+            torch.nn.Module.cuda(model)
         return Engine(model, name=name)
-    return Engine(model)
+    artefacts.check(path, name)
+    place = artefacts.folder(path, name)
+    try:
+        return Engine(model, name=name, encode=load(place))
+    except Exception as error:
+        raise CheckpointError(
+            place, f"cannot be loaded ({first_line(error)}); `standpoint export {path} --engine {name}` makes it again"
+        ) from error

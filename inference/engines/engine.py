@@ -24,6 +24,7 @@ class Engine:
         self.model = model.eval()
         self.name = name
         self._encode = encode or model.encode
+        self._last: tuple[Tensor, Tensor] | None = None
 
     def __call__(self, batch: Batch) -> Logits:
         """Logits on the CPU, in 32-bit floats, shaped as `Logits` says."""
@@ -31,9 +32,7 @@ class Engine:
             device = self.model.device
             tensors = {name: tensor.to(device) for name, tensor in batch.tensors().items()}
             states = self._encode(tensors.pop("input_ids"), tensors.pop("attention_mask")).float()
-            ids, mask = tensors.pop("target_ids"), tensors["target_mask"]
-            reads = self.model.reader is not None and len(ids) > 0
-            targets = self._encode(ids, mask).float() if reads else None
+            targets = self._targets(tensors.pop("target_ids"), tensors["target_mask"])
             answer = self.model.answer(states, targets, **tensors)
         return Logits(
             tokens=_on_cpu(answer.tokens),
@@ -41,6 +40,15 @@ class Engine:
             votes=_on_cpu(answer.votes),
             weights=_on_cpu(answer.weights),
         )
+
+    def _targets(self, ids: Tensor, mask: Tensor) -> Tensor | None:
+        """The encoded targets; those of the batch before are kept, for most streams have one target."""
+        if self.model.reader is None or not len(ids):
+            return None
+        known = self._last
+        if known is None or not torch.equal(known[0], ids):
+            self._last = known = ids, self._encode(ids, mask).float()
+        return known[1]
 
 
 def _on_cpu(group: dict[str, Tensor] | None) -> dict[str, Tensor]:

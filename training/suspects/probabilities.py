@@ -134,9 +134,10 @@ def _units(tagger: Tagger, documents: Sequence[Document]) -> Iterator[tuple[str,
                     for (start, end), row in zip(offsets, likely, strict=True):
                         yield name, (owner, start, end, row)
         elif layer.kind is Kind.SENTENCES:
+            bounds = [sentences(document.text) if own else () for document, own in zip(documents, asked, strict=True)]
             for place, sentence, row in sentence_logits(name, answers):
                 if asked[place]:
-                    yield name, (place, *sentences(documents[place].text)[sentence], _softmax(row))
+                    yield name, (place, *bounds[place][sentence], _softmax(row))
         else:
             for place, row in document_logits(name, len(documents), answers):
                 if asked[place]:

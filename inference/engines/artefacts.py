@@ -1,0 +1,80 @@
+"""Encoders in other libraries' formats, beside a checkpoint's weights: `engines/NAME/`, with a record of what it is.
+
+It knows folders and records, not what is in the graphs.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from annotations.errors import CheckpointError, first_line
+from annotations.storage import write_json
+from inference.checkpoint import WEIGHTS, sha256
+
+FOLDER = "engines"
+RECORD = "engine.json"
+FORMAT = 1
+"""Of a record; another number is not understood."""
+
+
+def folder(checkpoint: str | Path, name: str) -> Path:
+    """Where an engine's artefact lies, or would."""
+    return Path(checkpoint) / FOLDER / name
+
+
+def check(checkpoint: str | Path, name: str) -> dict[str, Any]:
+    """The record of an artefact that was made from these very weights.
+
+    Raises:
+        CheckpointError: there is none, it was made from other weights, or it is damaged.
+    """
+    place = folder(checkpoint, name)
+    again = f"make it with `standpoint export {checkpoint} --engine {name}`"
+    if not (place / RECORD).is_file():
+        raise CheckpointError(place, f"there is no artefact of the engine {name!r}; {again}")
+    try:
+        record: dict[str, Any] = json.loads((place / RECORD).read_text("utf-8"))
+        form, weights, files = record["format"], record["weights"], record["files"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(place / RECORD, f"cannot be read ({first_line(error)}); {again}") from error
+    if form != FORMAT:
+        raise CheckpointError(place / RECORD, f"has format {form!r}, this Standpoint reads {FORMAT}; {again}")
+    if weights != sha256(Path(checkpoint) / WEIGHTS):
+        raise CheckpointError(place, f"was made from other weights than those of {checkpoint}; {again}")
+    changed = [file for file, known in files.items() if not (place / file).is_file() or sha256(place / file) != known]
+    if changed:
+        raise CheckpointError(place, f"{', '.join(changed)}: missing or changed; {again}")
+    return record
+
+
+@contextmanager
+def making(checkpoint: str | Path, name: str) -> Iterator[Path]:
+    """A folder to write an artefact into; it takes its place when `keep` was called on it, and is gone otherwise."""
+    place = folder(checkpoint, name)
+    part = place.with_name(f".{name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def keep(checkpoint: str | Path, name: str, part: Path, facts: dict[str, Any]) -> Path:
+    """Write the record and put the artefact in its place, instead of an earlier one."""
+    files = {file.name: sha256(file) for file in sorted(part.iterdir())}
+    weights = sha256(Path(checkpoint) / WEIGHTS)
+    write_json(part / RECORD, {"format": FORMAT, "engine": name, "weights": weights, "files": files, **facts})
+    place = folder(checkpoint, name)
+    old = place.with_name(f".{name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if place.exists():
+        place.rename(old)
+    part.rename(place)
+    shutil.rmtree(old, ignore_errors=True)
+    return place

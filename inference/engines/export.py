@@ -1,0 +1,191 @@
+"""Writes an engine's artefact beside a checkpoint's weights, after measuring that it answers as PyTorch does.
+
+It knows answers and scores, not how any library runs an encoder.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from annotations.comparison import compare
+from annotations.document import Document
+from annotations.errors import CheckpointError, ConfigError, DocumentError, did_you_mean
+from annotations.schema import Kind as LayerKind
+from inference import checkpoint
+from inference.engines import artefacts
+from inference.engines.choice import ENGINES, hindrance
+from inference.engines.engine import Engine
+from inference.probes import TARGETS, probes
+from inference.tagger import Tagger
+from inference.verification import package
+from inference.windows import Window
+
+MOST_DROP = 0.3
+"""Points of F1 that an 8-bit engine may lose in any layer."""
+MOST_LOGIT = 1e-3
+"""How far a logit of an engine in 32-bit floats may be from PyTorch's."""
+ROUNDS = 3
+PACKAGES = ("torch", "transformers", "onnx", "onnxruntime", "openvino", "nncf")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An engine beside PyTorch in 32-bit floats, on the same texts."""
+
+    documents: int
+    furthest_logit: float
+    """The largest difference of a logit."""
+    different: int
+    """Documents with other labels, probabilities apart."""
+    tokens_per_second: float
+    """Tokens of windows, padding apart; the best of three rounds, without tokenization and decoding."""
+    torch_tokens_per_second: float
+    scores: dict[str, tuple[float, float]]
+    """Layer to F1 in points: PyTorch's, the engine's. Micro for spans, macro otherwise; empty without gold."""
+
+    @property
+    def drop(self) -> float:
+        """The most points that a layer loses."""
+        return max((before - after for before, after in self.scores.values()), default=0.0)
+
+    def __str__(self) -> str:
+        speed = f"{self.tokens_per_second:,.0f} tokens/s, PyTorch {self.torch_tokens_per_second:,.0f}"
+        lines = [
+            f"{self.documents} documents: {self.different} with other labels, logits within {self.furthest_logit:.2g}; {speed}"
+        ]
+        lines += [f"{name}: F1 {after:.2f}, PyTorch {before:.2f}" for name, (before, after) in self.scores.items()]
+        return "\n".join(lines)
+
+
+def export(path: str | Path, name: str, gold: Sequence[Document] = (), *, most_drop: float = MOST_DROP) -> Measured:
+    """Make the artefact of an engine, measure it on `gold` or on the probe texts, and put it beside the weights.
+
+    Raises:
+        ConfigError: there is no such engine, it cannot run here or needs no artefact, or an 8-bit one is to be made
+            without gold.
+        CheckpointError: the folder holds no tagger, or the engine does not answer well enough; nothing is written then.
+        DocumentError: gold that the tagger cannot read.
+    """
+    if name not in ENGINES:
+        raise ConfigError(f"engine {name!r}", f"there is none; {did_you_mean(name, ENGINES)}")
+    kind = ENGINES[name]
+    if kind.load is None:
+        raise ConfigError(f"engine {name!r}", "runs from the weights themselves; there is nothing to export")
+    if problem := hindrance(name) or _missing_exporter(name):
+        raise ConfigError(f"engine {name!r}", problem)
+    if kind.bits8 and not any(document.labels for document in gold):
+        raise ConfigError(f"engine {name!r}", "is accepted by its score; give annotated documents with --data")
+    reference = Tagger.load(path, engine="torch")
+    with artefacts.making(path, name) as part:
+        _write(name, reference, part)
+        tagger = Tagger(*checkpoint.load(path))
+        tagger.engine = Engine(tagger.engine.model, name=name, encode=kind.load(part))
+        measured = measure(reference, tagger, gold or _probes(reference))
+        if reasons := list(_reasons(name, measured, most_drop)):
+            raise CheckpointError(path, [f"{name} is refused: {reason}" for reason in reasons])
+        made_with = {one: package(one) for one in PACKAGES if package(one)}
+        artefacts.keep(path, name, part, {"made_with": made_with, "measured": asdict(measured)})
+    return measured
+
+
+def _missing_exporter(name: str) -> str | None:
+    needed = ["onnx", "onnxscript", *(["nncf"] if name == "openvino-int8" else [])]
+    missing = [one for one in needed if package(one) is None]
+    extra = name.partition("-")[0]
+    return f"to export it needs {', '.join(missing)}: pip install 'standpoint[{extra}]'" if missing else None
+
+
+def _write(name: str, tagger: Tagger, part: Path) -> None:
+    from inference.engines import onnx
+
+    if name.startswith("onnx"):
+        graph = part / onnx.GRAPH
+        onnx.write(tagger.engine.model.encoder, graph)
+        if ENGINES[name].bits8:
+            onnx.write_int8(graph, graph)
+        return
+    from inference.engines import openvino
+
+    graph = part / onnx.GRAPH
+    onnx.write(tagger.engine.model.encoder, graph)
+    write = openvino.write_int8 if ENGINES[name].bits8 else openvino.write
+    write(graph, part / openvino.GRAPH)
+    for one in part.glob(f"{onnx.GRAPH}*"):
+        one.unlink()
+
+
+def _probes(tagger: Tagger) -> list[Document]:
+    for target in TARGETS if tagger.schema.targeted else ():
+        try:
+            found = probes(target)
+            tagger.encode(found)
+        except DocumentError:
+            continue
+        return found
+    return probes(None)
+
+
+def measure(reference: Tagger, tagger: Tagger, documents: Sequence[Document]) -> Measured:
+    """Tag the same documents with both; scores where the documents carry gold."""
+    bare = [document.with_labels({}) for document in documents]
+    before, after = reference.tag_all(bare), tagger.tag_all(bare)
+    layers = [name for name in reference.schema.layers if any(name in document.labels for document in documents)]
+    scores = {
+        name: (_f1(documents, before, name, reference), _f1(documents, after, name, reference)) for name in layers
+    }
+    windows = reference.encode(bare)
+    tokens = sum(len(window.ids) for window in windows)
+    speed, torch_speed = (tokens / min(_seconds(one, windows) for _ in range(ROUNDS)) for one in (tagger, reference))
+    return Measured(
+        documents=len(documents),
+        furthest_logit=max(_differences(reference, tagger, bare), default=0.0),
+        different=sum(_bare(one) != _bare(other) for one, other in zip(before, after, strict=True)),
+        tokens_per_second=speed,
+        torch_tokens_per_second=torch_speed,
+        scores=scores,
+    )
+
+
+def _f1(gold: Sequence[Document], predicted: Sequence[Document], name: str, tagger: Tagger) -> float:
+    layer = compare(gold, predicted, tagger.schema).layers[name]
+    return 100 * (layer.micro.f1 if layer.kind is LayerKind.SPANS else layer.macro_f1)
+
+
+def _seconds(tagger: Tagger, windows: Sequence[Window]) -> float:
+    start = time.perf_counter()
+    tagger.answer(windows)
+    return time.perf_counter() - start
+
+
+def _differences(reference: Tagger, tagger: Tagger, documents: Sequence[Document]) -> Iterator[float]:
+    windows = reference.encode(documents)
+    for (batch, one), (_, other) in zip(reference.answer(windows), tagger.answer(windows), strict=True):
+        real = batch.attention_mask.bool()
+        for group in ("tokens", "sentences", "votes"):
+            for name, logits in getattr(one, group).items():
+                apart = (logits - getattr(other, group)[name]).abs()
+                yield float((apart[real] if group == "tokens" else apart).max()) if apart.numel() else 0.0
+
+
+def _bare(document: Document) -> dict[str, Any]:
+    """Labels without their probabilities."""
+    return {
+        name: [(one.start, one.end, one.label) for one in found] if isinstance(found, tuple) else found.label
+        for name, found in document.labels.items()
+    }
+
+
+def _reasons(name: str, measured: Measured, most_drop: float) -> Iterator[str]:
+    """What speaks against an engine."""
+    kind = ENGINES[name]
+    if kind.exact and measured.different:
+        yield f"{measured.different} of {measured.documents} documents get other labels than with PyTorch"
+    if kind.exact and not measured.furthest_logit <= MOST_LOGIT:
+        yield f"logits are up to {measured.furthest_logit:.2g} from PyTorch's, at most {MOST_LOGIT:g} is accepted"
+    for layer, (before, after) in measured.scores.items() if not kind.exact else ():
+        if not before - after < most_drop:
+            yield f"F1 of {layer!r} falls from {before:.2f} to {after:.2f}, less than {most_drop:g} points are accepted"

@@ -1,0 +1,57 @@
+"""The one door to OpenVINO and its weight compression: a graph converted, and run on CPU. It knows no heads and no texts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from inference.engines.engine import Encode
+from inference.engines.onnx import INPUTS, quiet
+
+GRAPH = "encoder.xml"
+
+
+def write(graph: Path, path: Path) -> None:
+    """Convert an ONNX graph, in 32-bit floats."""
+    import openvino
+
+    openvino.save_model(openvino.Core().read_model(graph), path, compress_to_fp16=False)
+
+
+def write_int8(graph: Path, path: Path) -> None:
+    """Convert an ONNX graph, its weights in 8 bits with a scale for each output channel."""
+    import openvino
+
+    with quiet():
+        import nncf
+
+        model = openvino.Core().read_model(graph)
+        model = nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_SYM)
+    openvino.save_model(model, path, compress_to_fp16=False)
+
+
+def has_bf16() -> bool:
+    """Whether this processor computes in bfloat16."""
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def load(folder: Path, *, bf16: bool) -> Encode:
+    """Run the graph of a folder on as many threads as torch uses, in bfloat16 or in 32-bit floats."""
+    import openvino
+
+    settings = {
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    request = openvino.Core().compile_model(folder / GRAPH, "CPU", settings).create_infer_request()
+
+    def encode(ids: Tensor, mask: Tensor) -> Tensor:
+        answer = request.infer(dict(zip(INPUTS, (ids.numpy(), mask.numpy()), strict=True)))
+        return torch.from_numpy(answer.to_tuple()[0].copy())
+
+    return encode

@@ -1,0 +1,240 @@
+"""Engines: whatever runs the encoder, the answers are PyTorch's; what answers otherwise, or is damaged, is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import FAMILIES, ROOT
+from hypothesis import given, settings
+from test_windows import ODD, TEXTS
+from typer.testing import CliRunner
+
+from annotations.document import Document
+from annotations.errors import CheckpointError, ConfigError
+from annotations.reading import annotated_documents
+from inference import checkpoint
+from inference.checkpoint import WEIGHTS, from_encoder
+from inference.config import TaggerConfig
+from inference.engines import artefacts, choice, export, onnx
+from inference.tagger import Encoded, Tagger
+from inference.verification import record, verify
+from training.cli import app
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("openvino")
+MADE = ("onnx", "openvino", "openvino-int8")
+NEAR = {"torch": 0.0, "onnx": 1e-4, "openvino": 1e-4, "openvino-int8": 0.2}
+
+
+def bare(documents: list[Document]) -> list[Document]:
+    return [document.with_labels({}) for document in documents]
+
+
+def labels(documents: list[Document]) -> list[object]:
+    return [
+        {
+            name: [(one.start, one.end, one.label) for one in found] if isinstance(found, tuple) else found.label
+            for name, found in document.labels.items()
+        }
+        for document in documents
+    ]
+
+
+@pytest.fixture(scope="module")
+def gold(config: TaggerConfig) -> list[Document]:
+    return annotated_documents([ROOT / "annotations" / "gold.json"], config.label_schema)[0][:4]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, tagger: Tagger, gold: list[Document]) -> Path:
+    """A checkpoint with heads that are random and sure of themselves, and artefacts of three engines."""
+    made = tmp_path_factory.mktemp("engines") / "checkpoint"
+    checkpoint.save(made, tagger.engine.model, tagger.tokenizer)
+    model, tokenizer, _ = checkpoint.load(made)
+    with torch.no_grad():
+        for heads in (model.span_heads, model.sentence_heads, model.vote_heads):
+            for weights in heads.parameters():
+                weights.mul_(50)
+    checkpoint.save(made, model, tokenizer)
+    own = Tagger.load(made, engine="torch").tag_all(bare(gold))
+    for name in MADE:
+        found = export.export(made, name, own, most_drop=30)
+        assert found.furthest_logit <= (1e-3 if name != "openvino-int8" else 30)
+        assert all(before == 100 for before, _ in found.scores.values()), "PyTorch agrees with itself"
+        assert set(found.scores) == {"entity", "stance", "document"}
+        assert found.documents == 4
+    return made
+
+
+@pytest.fixture(scope="module")
+def reference(folder: Path) -> Tagger:
+    return Tagger.load(folder, engine="torch")
+
+
+@pytest.fixture(scope="module", params=["onnx", "openvino"])
+def exact(request: pytest.FixtureRequest, folder: Path) -> Tagger:
+    return Tagger.load(folder, engine=request.param)
+
+
+def test_the_gold_articles_get_the_same_labels(exact: Tagger, reference: Tagger, gold: list[Document]) -> None:
+    assert labels(exact.tag_all(bare(gold))) == labels(reference.tag_all(bare(gold)))
+    assert any(document.spans("entity") for document in reference.tag_all(bare(gold)))
+
+
+@settings(max_examples=40)
+@given(text=TEXTS)
+def test_any_text_gets_the_same_labels(text: str, exact: Tagger, reference: Tagger) -> None:
+    some = [Document(id="a", text=text, target="A claim."), Document(id="b", text=text + " more")]
+    assert labels(exact.tag_all(some)) == labels(reference.tag_all(some))
+
+
+@pytest.mark.parametrize("name", ["torch", *MADE])
+def test_neighbours_change_nothing(name: str, folder: Path) -> None:
+    tagger = Tagger.load(folder, engine=name)
+    assert tagger.engine.name == name
+    texts = [*ODD, "The Taliban met al-Qaeda in Kabul on Friday.", "a" * 300]
+    documents = [Document(id=str(n), text=text, target="A claim.") for n, text in enumerate(texts)]
+    alone = [tagger.tag(document) for document in documents]
+    for together in (
+        tagger.tag_all(documents),
+        [*tagger.tag(documents)],
+        tagger.tag_encoded([Encoded(one, tagger.encode([one])) for one in documents]),
+        tagger.tag_all(documents[::-1])[::-1],
+    ):
+        assert labels(together) == labels(alone)
+
+
+@pytest.mark.parametrize("architecture", sorted(FAMILIES))
+def test_every_family_can_be_exported(
+    architecture: str, encoders: Callable[[str], Path], config: TaggerConfig, tmp_path: Path
+) -> None:
+    model, _ = from_encoder(str(encoders(architecture)), config, 0.1)
+    onnx.write(model.eval().encoder, tmp_path / onnx.GRAPH)
+    encode = onnx.load(tmp_path)
+    for windows, tokens in ((1, 2), (3, 40), (5, 17)):
+        ids = torch.randint(5, 300, (windows, tokens))
+        mask = torch.ones_like(ids)
+        mask[0, tokens // 2 + 1 :] = 0
+        with torch.inference_mode():
+            expected = model.encode(ids, mask)
+        assert torch.allclose(encode(ids, mask)[mask.bool()], expected[mask.bool()], atol=1e-4)
+
+
+def test_the_fastest_that_is_there_is_taken(folder: Path, tmp_path: Path) -> None:
+    assert Tagger.load(folder).engine.name == "openvino-int8"
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    shutil.rmtree(artefacts.folder(copy, "openvino-int8"))
+    assert Tagger.load(copy).engine.name == "openvino"
+    shutil.rmtree(copy / artefacts.FOLDER)
+    assert Tagger.load(copy).engine.name == "torch"
+
+
+def test_an_artefact_of_other_weights_is_not_taken(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    model, tokenizer, _ = checkpoint.load(copy)
+    with torch.no_grad():
+        next(model.span_heads.parameters()).add_(1)
+    checkpoint.save(copy, model, tokenizer)
+    assert Tagger.load(copy).engine.name == "torch"
+    assert "was made from other weights" in caplog.text and "another engine is taken" in caplog.text
+    with pytest.raises(CheckpointError, match=r"other weights.*standpoint export .* --engine onnx"):
+        Tagger.load(copy, engine="onnx")
+
+
+def damaged(place: Path) -> Iterator[Callable[[], object]]:
+    graph = place / onnx.GRAPH
+    told = json.loads((place / artefacts.RECORD).read_text("utf-8"))
+    yield lambda: graph.write_bytes(graph.read_bytes()[:-7])
+    yield graph.unlink
+    yield lambda: (place / artefacts.RECORD).write_text("{")
+    yield lambda: (place / artefacts.RECORD).write_text(json.dumps({**told, "format": 9}))
+    yield lambda: (place / artefacts.RECORD).write_text(json.dumps({"format": 1}))
+    yield (place / artefacts.RECORD).unlink
+
+
+def test_a_damaged_artefact_is_told(folder: Path, tmp_path: Path) -> None:
+    for number in range(6):
+        copy = shutil.copytree(folder, tmp_path / str(number))
+        [*damaged(artefacts.folder(copy, "onnx"))][number]()
+        with pytest.raises(CheckpointError, match=r"standpoint export .* --engine onnx"):
+            Tagger.load(copy, engine="onnx")
+
+
+def test_an_unreadable_graph_is_told(folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    with artefacts.making(copy, "onnx") as part:
+        (part / onnx.GRAPH).write_bytes(b"no graph")
+        artefacts.keep(copy, "onnx", part, {})
+    with pytest.raises(CheckpointError, match="cannot be loaded"):
+        Tagger.load(copy, engine="onnx")
+
+
+def test_what_cannot_run_says_why(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="did you mean 'openvino'"):
+        Tagger.load(folder, engine="openvinno")
+    with pytest.raises(CheckpointError, match="no artefact of the engine 'onnx-int8'"):
+        Tagger.load(folder, engine="onnx-int8")
+    with pytest.raises(ConfigError, match="nothing to export"):
+        export.export(folder, "torch-bf16")
+    with pytest.raises(ConfigError, match="there is none"):
+        export.export(folder, "tensorrt")
+    with pytest.raises(ConfigError, match="accepted by its score; give annotated documents"):
+        export.export(folder, "onnx-int8")
+    if not torch.cuda.is_available():
+        with pytest.raises(ConfigError, match="needs a GPU"):
+            Tagger.load(folder, engine="cuda-bf16")
+    monkeypatch.setattr(choice, "_bf16", lambda: False)
+    with pytest.raises(ConfigError, match="bfloat16"):
+        Tagger.load(folder, engine="openvino-bf16")
+    monkeypatch.setattr(choice, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'standpoint\[openvino\]'"):
+        Tagger.load(folder, engine="openvino")
+    monkeypatch.setattr(choice, "find_spec", lambda name: True)
+    monkeypatch.setattr(export, "package", lambda name: None)
+    with pytest.raises(ConfigError, match=r"onnx, onnxscript: pip install 'standpoint\[onnx\]'"):
+        export.export(folder, "onnx")
+
+
+def test_eight_bits_that_lose_too_much_are_refused(folder: Path, tmp_path: Path, gold: list[Document]) -> None:
+    copy = shutil.copytree(folder, tmp_path / "copy", ignore=shutil.ignore_patterns("onnx", "openvino*"))
+    own = Tagger.load(copy, engine="torch").tag_all(bare(gold))
+    with pytest.raises(CheckpointError, match=r"onnx-int8 is refused: F1 of 'entity' falls from 100\.00 to \d+\.\d\d"):
+        export.export(copy, "onnx-int8", own, most_drop=0.0)
+    assert not [*(copy / artefacts.FOLDER).iterdir()]
+    assert export.export(copy, "onnx-int8", own, most_drop=100).drop < 100
+    assert Tagger.load(copy, engine="onnx-int8").tag("Kabul.").text == "Kabul."
+
+
+def test_an_engine_in_32_bits_that_answers_otherwise_is_refused(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    before = (artefacts.folder(copy, "onnx") / artefacts.RECORD).read_bytes()
+    kind = choice.ENGINES["onnx"]
+    monkeypatch.setitem(
+        choice.ENGINES, "onnx", kind._replace(load=lambda place: lambda ids, mask: onnx.load(place)(ids, mask) * 1.1)
+    )
+    with pytest.raises(CheckpointError, match=r"(?s)onnx is refused: .*other labels.*logits are up to"):
+        export.export(copy, "onnx")
+    assert (artefacts.folder(copy, "onnx") / artefacts.RECORD).read_bytes() == before, "the earlier artefact stays"
+
+
+def test_the_command_and_the_weights_beside(folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(folder, tmp_path / "copy", ignore=shutil.ignore_patterns("engines"))
+    record(copy)
+    weights = (copy / WEIGHTS).read_bytes()
+    result = CliRunner().invoke(app, ["export", str(copy), "--engine", "onnx"])
+    assert result.exit_code == 0, result.output
+    assert "0 with other labels" in result.stdout
+    assert (copy / WEIGHTS).read_bytes() == weights
+    assert verify(copy).sound, "an engine beside the weights is no change of the checkpoint"
+    assert Tagger.load(copy).engine.name == "onnx"
+    result = CliRunner().invoke(app, ["export", str(copy), "--engine", "onnx-int8"])
+    assert result.exit_code == 2 and "--data" in result.stderr
