@@ -130,7 +130,7 @@ def test_an_error_in_a_stream_comes_after_the_documents_before_it(
     stream = tagger.tag(source())
     assert [next(stream).text for _ in range(2)] == ["One.", "Two."]
     with pytest.raises(OSError, match="the disk is gone"):
-        [*stream]
+        list(stream)
 
 
 def test_memory_does_not_grow_with_the_stream(tagger: Tagger, monkeypatch: pytest.MonkeyPatch) -> None:
