@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,15 @@ def test_neighbours_change_nothing(name: str, folder: Path) -> None:
         tagger.tag_all(documents[::-1])[::-1],
     ):
         assert labels(together) == labels(alone)
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_threads_share_a_tagger(name: str, folder: Path, gold: list[Document]) -> None:
+    tagger = Tagger.load(folder, engine=name)
+    wanted = labels(tagger.tag_all(bare(gold)))
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(lambda _: tagger.tag_all(bare(gold)), range(8)):
+            assert labels(found) == wanted
 
 
 @pytest.mark.parametrize("architecture", sorted(FAMILIES))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import torch
@@ -48,10 +49,12 @@ def load(folder: Path, *, bf16: bool) -> Encode:
         "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
         "PERFORMANCE_HINT": "LATENCY",
     }
+    one_at_a_time = threading.Lock()
     request = openvino.Core().compile_model(folder / GRAPH, "CPU", settings).create_infer_request()
 
     def encode(ids: Tensor, mask: Tensor) -> Tensor:
-        answer = request.infer(dict(zip(INPUTS, (ids.numpy(), mask.numpy()), strict=True)))
-        return torch.from_numpy(answer.to_tuple()[0].copy())
+        with one_at_a_time:
+            answer = request.infer(dict(zip(INPUTS, (ids.numpy(), mask.numpy()), strict=True)))
+            return torch.from_numpy(answer.to_tuple()[0].copy())
 
     return encode
