@@ -248,9 +248,9 @@ def main(given: Sequence[str] | None = None) -> None:
     if arguments.save:
         lengths = ", ".join(f"{kind} of {tokens} tokens" for kind, tokens in sizes.items())
         told = (
-            f"Texts drawn from the sentences of {arguments.data}: {lengths}. Median of {arguments.rounds} rounds. `times pipeline`: "
-            "against the fastest of the pipeline's batch sizes. `same spans`: F1 against the spans of the tagger on PyTorch in 32 "
-            f"bits. Peak of a matrix product by PyTorch, in GFLOP/s: fp32 {peaks['fp32'] / 1e9:,.0f}, bf16 "
+            f"Texts drawn from the sentences of {arguments.data}: {lengths}. Median of {arguments.rounds} rounds. "
+            "`times pipeline`: against the fastest of the pipeline's batch sizes. `same spans`: F1 against the spans of the "
+            f"tagger on PyTorch in 32 bits. Peak of a matrix product by PyTorch, in GFLOP/s: fp32 {peaks['fp32'] / 1e9:,.0f}, bf16 "
             f"{peaks['bf16'] / 1e9:,.0f}; the share counts the encoder's multiplications on paragraphs, each as two operations, "
             f"against fp32. {torch.get_num_threads()} threads."
         )

@@ -65,6 +65,9 @@ def save(path: str | Path, model: PreTrainedModel, tokenizer: PreTrainedTokenize
     """Write config, safetensors and tokenizer into a folder."""
     model.save_pretrained(path)
     tokenizer.save_pretrained(path)
+    # safetensors keeps its files from everybody else, and a service runs as another user.
+    for weights in Path(path).glob("*.safetensors"):
+        weights.chmod((Path(path) / "config.json").stat().st_mode)
 
 
 def save_encoder(path: str | Path, folder: str | Path) -> None:

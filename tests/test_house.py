@@ -25,7 +25,10 @@ from training.sweep.config import SweepConfig
 FLOORS = ("annotations", "inference", "training")
 MODULES = sorted(path for floor in FLOORS for path in (ROOT / floor).rglob("*.py"))
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
-TOP = {"README.md", "LICENSE", "Makefile", "pyproject.toml", ".gitignore", ".gitattributes"}
+TOP = {
+    *("README.md", "LICENSE", "Makefile", "pyproject.toml", "Dockerfile"),
+    *(".gitignore", ".gitattributes", ".dockerignore"),
+}
 KINDS = {
     "schema": Schema,
     "train": RunConfig,

@@ -191,7 +191,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise DocumentError(path, "exists and is not an empty folder; delete it or choose another --output")
+            raise DocumentError(path, "exists and is not an empty folder; delete it or choose another")
         part.mkdir(parents=True)
         yield part
         part.replace(path)

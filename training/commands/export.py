@@ -9,24 +9,46 @@ import typer
 
 from training.shell import progress, quiet_libraries
 
+PROGRAMS = ("hf",)
+
 
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="checkpoint folder of a tagger")],
+    folder: Annotated[Path | None, typer.Argument(help="for --to: where to write; must not exist, or be empty")] = None,
     engine: Annotated[
-        list[str], typer.Option(help="openvino-bf16, openvino-int8, openvino, onnx or onnx-int8; may be repeated")
-    ],
+        list[str] | None,
+        typer.Option(help="openvino-bf16, openvino-int8, openvino, onnx or onnx-int8; may be repeated"),
+    ] = None,
     data: Annotated[
-        list[Path] | None, typer.Option(help="annotated documents to measure it on; 8-bit engines need them")
+        list[Path] | None, typer.Option(help="annotated documents to measure engines on; 8-bit ones need them")
     ] = None,
     most_drop: Annotated[float, typer.Option(help="points of F1 that an 8-bit or bf16 engine may not lose")] = 0.3,
+    to: Annotated[str | None, typer.Option(help="hf: a plain folder for transformers' pipeline")] = None,
+    layer: Annotated[str | None, typer.Option(help="for --to: which layer of spans, where there are several")] = None,
 ) -> None:
-    """Write an engine's artefact beside the weights; it is measured first, and refused where it answers otherwise."""
+    """Write engines beside the weights (each is measured, and refused where it answers otherwise), or a folder for others."""
+    if not engine and to is None:
+        raise typer.BadParameter("give an engine, or --to with a folder", param_hint="--engine")
+    if to is not None and (to not in PROGRAMS or folder is None):
+        why = f"{to!r} is none of {', '.join(PROGRAMS)}" if to not in PROGRAMS else "give the folder to write"
+        raise typer.BadParameter(why, param_hint="--to")
+    if to is None and folder is not None:
+        raise typer.BadParameter("engines are written beside the weights; a folder is for --to", param_hint="folder")
+    quiet_libraries()
+    for name in engine or []:
+        _engine(checkpoint, name, data or [], most_drop)
+    if folder is not None:
+        from inference.interop.hf import to_hf
+
+        made = to_hf(checkpoint, folder, layer)
+        typer.echo(f"Layer {made.layer}: {made.folder} (logits within {made.difference:.1g} of the tagger's)")
+
+
+def _engine(checkpoint: Path, name: str, data: list[Path], most_drop: float) -> None:
     from annotations.reading import annotated_documents
     from inference.checkpoint import label_schema
     from inference.engines import export as engines
 
-    quiet_libraries()
+    progress(f"{name}: exporting and measuring")
     gold = annotated_documents(data, label_schema(checkpoint))[0] if data else []
-    for name in engine:
-        progress(f"{name}: exporting and measuring")
-        typer.echo(f"{name}\n{engines.export(checkpoint, name, gold, most_drop=most_drop)}")
+    typer.echo(f"{name}\n{engines.export(checkpoint, name, gold, most_drop=most_drop)}")

@@ -1,0 +1,1 @@
+"""A tagger in other people's tools: transformers' pipeline, spaCy, `datasets` and Ray."""
