@@ -250,9 +250,9 @@ def main(given: Sequence[str] | None = None) -> None:
         told = (
             f"Texts drawn from the sentences of {arguments.data}: {lengths}. Median of {arguments.rounds} rounds. "
             "`times pipeline`: against the fastest of the pipeline's batch sizes. `same spans`: F1 against the spans of the "
-            f"tagger on PyTorch in 32 bits. Peak of a matrix product by PyTorch, in GFLOP/s: fp32 {peaks['fp32'] / 1e9:,.0f}, bf16 "
-            f"{peaks['bf16'] / 1e9:,.0f}; the share counts the encoder's multiplications on paragraphs, each as two operations, "
-            f"against fp32. {torch.get_num_threads()} threads."
+            "tagger on PyTorch in 32 bits. Peak of a matrix product by PyTorch, in GFLOP/s: "
+            f"fp32 {peaks['fp32'] / 1e9:,.0f}, bf16 {peaks['bf16'] / 1e9:,.0f}; the share counts the encoder's operations on "
+            f"paragraphs, against fp32. {torch.get_num_threads()} threads."
         )
         about = {"date": time.strftime("%Y-%m-%d"), **machine()}
         saved = [{"kind": kind, "tokens": sizes[kind], **row, **about} for kind, own in rows.items() for row in own]
