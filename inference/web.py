@@ -1,21 +1,22 @@
-"""Answers HTTP requests from a table of routes: the only file that knows the web framework, which is an optional extra.
+"""Answers HTTP requests from tables of routes: the only file that knows the web framework, which is an optional extra.
 
-It knows methods, paths and JSON objects. It logs neither bodies nor headers, for they carry tokens and people's texts.
+A `Route` takes a JSON object and gives one, in a thread; an `Endpoint` takes a `Call` and gives an `Answer`, in the event
+loop, and may stream both. Neither bodies nor headers are logged, for they carry tokens and people's texts.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
-import signal
-import socket
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from annotations.errors import ConfigError, StandpointError
+from annotations.errors import StandpointError
+from inference.listening import HANG_UP, Application, serve
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI, Request
+    from fastapi import FastAPI, Request, Response
 
 Json = dict[str, Any]
 Reply = tuple[int, Json]
@@ -117,29 +118,131 @@ def run(routes: Sequence[Route], *, host: str, port: int, most_bytes: int, say: 
         ConfigError: the address cannot be listened on.
         SystemExit: with status 0, after SIGTERM.
     """
-    import uvicorn
-
     app = application(routes, most_bytes=most_bytes, say=say)
-    config = uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=GRACE_SECONDS
-    )
-    with _listener(host, port) as listener:
-        say(f"Listening on http://{host}:{listener.getsockname()[1]}")
-        # uvicorn raises the signal again when it has finished.
-        before = signal.signal(signal.SIGTERM, _leave)
-        try:
-            uvicorn.Server(config).run(sockets=[listener])
-        finally:
-            signal.signal(signal.SIGTERM, before)
-
-
-def _leave(*_: object) -> None:
+    serve(app, host=host, port=port, say=say, drain_seconds=GRACE_SECONDS)
     raise SystemExit(0)
 
 
-def _listener(host: str, port: int) -> socket.socket:
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        raise ConfigError(f"{host}:{port}", f"cannot be listened on ({error.strerror}); set another port=…") from error
+class HungUpError(Exception):
+    """The client is gone."""
+
+
+class Call:
+    """A request as an endpoint sees it."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self.method, self.path = request.method, request.url.path
+
+    def header(self, name: str) -> str | None:
+        """A header's value."""
+        return self._request.headers.get(name)
+
+    @property
+    def content_type(self) -> str:
+        """The media type of the body, in lower case, without parameters."""
+        return (self.header("content-type") or "").partition(";")[0].strip().lower()
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The query's parameters; of one that is repeated, the last."""
+        return dict(self._request.query_params)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it comes; raises HungUpError where the client leaves before its end."""
+        from starlette.requests import ClientDisconnect
+
+        try:
+            async for chunk in self._request.stream():
+                yield chunk
+        except ClientDisconnect:
+            raise HungUpError from None
+
+    async def gone(self) -> None:
+        """Wait until the client is gone; only after the body has been read."""
+        while (await self._request.receive())["type"] != "http.disconnect":
+            pass
+
+
+class Answer(NamedTuple):
+    """What is sent back."""
+
+    status: int
+    body: bytes | AsyncIterator[bytes]
+    media_type: str = "application/json"
+    headers: Mapping[str, str] = {}
+
+
+class Endpoint(NamedTuple):
+    """What answers one method and path; `handle` runs in the event loop and raises nothing but HungUpError."""
+
+    method: str
+    path: str
+    handle: Callable[[Call], Awaitable[Answer]]
+
+
+def endpoints_application(
+    endpoints: Sequence[Endpoint], *, other: Callable[[int, Mapping[str, str]], Answer], write_seconds: float
+) -> Application:
+    """An ASGI application; `other` answers what no endpoint does (404, 405).
+
+    A client that takes nothing of its answer for `write_seconds` is hung up on.
+    """
+    from fastapi import FastAPI  # isort: skip
+    from starlette.exceptions import HTTPException
+    from starlette.routing import BaseRoute
+    from starlette.routing import Route as Place
+
+    def place(endpoint: Endpoint) -> Place:
+        async def respond(request: Request) -> Response:
+            try:
+                return _response(await endpoint.handle(Call(request)))
+            except HungUpError:
+                return _response(Answer(499, b""))
+
+        return Place(endpoint.path, respond, methods=[endpoint.method])
+
+    async def unknown(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return _response(other(error.status_code, error.headers or {}))
+
+    places: list[BaseRoute] = [place(endpoint) for endpoint in endpoints]
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, routes=places, redirect_slashes=False)
+    app.add_exception_handler(HTTPException, unknown)
+    return _patient(app, write_seconds)
+
+
+def _response(answer: Answer) -> Response:
+    from starlette.responses import Response
+
+    class Streamed(Response):
+        """The framework's own would read the rest of the request in our stead, to see whether the client is there."""
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            assert not isinstance(answer.body, bytes)
+            async for piece in answer.body:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    if isinstance(answer.body, bytes):
+        return Response(answer.body, answer.status, dict(answer.headers), answer.media_type)
+    made = Streamed(None, answer.status, dict(answer.headers), answer.media_type)
+    del made.headers["content-length"]
+    return made
+
+
+def _patient(app: Application, seconds: float) -> Application:
+    """The application with a limit to how long one piece of an answer may take to be sent."""
+
+    async def guarded(scope: Any, receive: Any, send: Any) -> None:
+        async def sending(message: Any) -> None:
+            async with asyncio.timeout(seconds):
+                await send(message)
+
+        try:
+            await app(scope, receive, sending)
+        except (TimeoutError, HungUpError):
+            scope["state"][HANG_UP]()
+
+    return guarded

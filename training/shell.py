@@ -28,6 +28,7 @@ EXTRA = {
     "spacy": "spacy",
     "fastapi": "serve",
     "uvicorn": "serve",
+    "prometheus_client": "serve",
     "optuna": "sweep",
     "peft": "lora",
 }

@@ -41,13 +41,14 @@ def html_page(documents: Iterable[Document], schema: Schema, title: str) -> Iter
     number = 0
     for number, document in enumerate(documents, 1):
         schema.check(document)
-        yield from _article(document, schema, number)
+        yield from article(document, schema, number)
     if not number:
         yield '<p class="empty">No documents.</p>\n'
     yield tail
 
 
-def _article(document: Document, schema: Schema, number: int) -> Iterator[str]:
+def article(document: Document, schema: Schema, number: int) -> Iterator[str]:
+    """One document of a page, the `number`th, to stand on a page with the rules of `sheet`."""
     yield f'<article aria-labelledby="d{number}">\n<header>\n'
     yield f'<h2 id="d{number}" dir="auto">{safe(heading(document))}</h2>\n'
     if heading(document) != document.id:
@@ -135,6 +136,12 @@ def _meanings(layer: Layer) -> Iterator[str]:
 def _prose(text: str) -> str:
     """Guideline text, in which backticks quote examples."""
     return re.sub(r"`([^`]+)`", r"<i>\1</i>", safe(text))
+
+
+def sheet(schema: Schema) -> str:
+    """All rules of the page, the schema's colours among them, for another page that shows documents."""
+    template = files("annotations.pages").joinpath("page.html").read_text("utf-8")
+    return template.partition("<style>\n")[2].partition("$style")[0] + style(schema)
 
 
 def style(schema: Schema) -> str:

@@ -7,17 +7,41 @@ from typing import Annotated
 
 import typer
 
+from annotations.errors import ConfigError
 from training.shell import progress, quiet_libraries
 
 
 def serve(
-    label_studio: Annotated[Path, typer.Option("--label-studio", help="YAML file of the ML backend")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="settings to override, such as port=9091")] = None,
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[CHECKPOINT] [SETTING=VALUE]...", help="what to serve, and settings such as port=8081"),
+    ] = None,
+    label_studio: Annotated[
+        Path | None, typer.Option("--label-studio", help="be a Label Studio server's ML backend, with this YAML file")
+    ] = None,
+    config: Annotated[Path | None, typer.Option("--config", help="YAML file of the service's settings")] = None,
 ) -> None:
-    """Be a Label Studio server's ML backend: suggest labels, and retrain as annotations come in."""
+    """Serve a checkpoint over HTTP, or be a Label Studio server's ML backend (suggest, and retrain as annotations come)."""
+    given = arguments or []
+    folders, overrides = [one for one in given if "=" not in one], [one for one in given if "=" in one]
+    if label_studio is not None:
+        if folders or config:
+            raise ConfigError(
+                "serve", "give a checkpoint or --label-studio, not both; the YAML file names its checkpoint"
+            )
+        return _label_studio(label_studio, overrides)
+    if len(folders) != 1:
+        raise ConfigError("serve", "give one checkpoint folder, or --label-studio with a YAML file")
+    from inference.service.running import serve as start
+    from inference.service.running import settings
+
+    return start(Path(folders[0]), settings(config, overrides), progress)
+
+
+def _label_studio(path: Path, overrides: list[str]) -> None:
     from training.retraining.config import ServeConfig
 
-    settings = ServeConfig.load(label_studio, overrides or [])
+    settings = ServeConfig.load(path, overrides)
     from training.retraining.serving import serve as start
 
     quiet_libraries()

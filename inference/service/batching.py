@@ -1,0 +1,160 @@
+"""Puts documents of different requests together for the model: by a budget of tokens, and by how long the oldest waits.
+
+It knows taggers and encoded documents; it knows no HTTP, and of time only how long something waited.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from annotations.document import Document
+from inference.batches import Batch
+from inference.engines.engine import Engine
+from inference.model import Logits
+from inference.tagger import Encoded, Tagger
+
+
+class Observer(Protocol):
+    """Who is told of every batch."""
+
+    def tagged(self, documents: int, tokens: int, budget: int, waited: Sequence[float], seconds: float) -> None:
+        """`waited`: seconds that each document waited; `seconds`: how long the batch took."""
+
+
+@dataclass
+class Waiting:
+    """A document that wants to be tagged."""
+
+    tagger: Tagger
+    encoded: Encoded
+    tokens: int
+    done: Future[Document] = field(default_factory=Future)
+    since: float = field(default_factory=time.monotonic)
+
+
+class Batcher:
+    """One thread that tags what waits; a document that fails alone fails alone."""
+
+    def __init__(self, name: str, *, tokens: int, wait_seconds: float, observer: Observer) -> None:
+        self.tokens, self.wait_seconds, self.observer = tokens, wait_seconds, observer
+        self._queue: deque[Waiting] = deque()
+        self._queued_tokens = 0
+        self._arrived = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, tagger: Tagger, encoded: Encoded, tokens: int) -> Future[Document]:
+        """Ask for an encoded document to be tagged; cancel the future to take it back while it waits."""
+        one = Waiting(tagger, encoded, tokens)
+        with self._arrived:
+            self._queue.append(one)
+            self._queued_tokens += tokens
+            self._arrived.notify()
+        return one.done
+
+    @property
+    def waiting(self) -> int:
+        """How many documents wait."""
+        return len(self._queue)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread lives."""
+        return self._thread.is_alive()
+
+    def close(self) -> None:
+        """Tag what waits, and end."""
+        with self._arrived:
+            self._closing = True
+            self._arrived.notify()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while taken := self._take():
+            live = [one for one in taken if one.done.set_running_or_notify_cancel()]
+            if live:
+                self._tag(live)
+            del taken, live
+
+    def _take(self) -> list[Waiting]:
+        """The oldest documents that share a tagger and fit the budget; none where the end has come."""
+        with self._arrived:
+            while not self._queue and not self._closing:
+                self._arrived.wait()
+            if not self._queue:
+                return []
+            until = self._queue[0].since + self.wait_seconds
+            while not self._closing and self._queued_tokens < self.tokens and (left := until - time.monotonic()) > 0:
+                self._arrived.wait(left)
+            taken = [self._pop()]
+            size, tagger = taken[0].tokens, taken[0].tagger
+            while self._queue and self._queue[0].tagger is tagger and size + self._queue[0].tokens <= self.tokens:
+                size += self._queue[0].tokens
+                taken.append(self._pop())
+            return taken
+
+    def _pop(self) -> Waiting:
+        one = self._queue.popleft()
+        self._queued_tokens -= one.tokens
+        return one
+
+    def _tag(self, some: Sequence[Waiting]) -> None:
+        began = time.monotonic()
+        try:
+            documents = some[0].tagger.tag_encoded([one.encoded for one in some])
+        except Exception as error:
+            if len(some) == 1:
+                some[0].done.set_exception(error)
+                return
+            # One of them is to blame, and the others shall not suffer for it.
+            for one in some:
+                self._tag([one])
+            return
+        waited = [began - one.since for one in some]
+        tokens = sum(one.tokens for one in some)
+        self.observer.tagged(len(some), tokens, self.tokens, waited, time.monotonic() - began)
+        for one, document in zip(some, documents, strict=True):
+            one.done.set_result(document)
+
+
+class Turns:
+    """A lock that is given in the order in which it was asked for, so that a long job lets short ones in between."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._next = self._serving = 0
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait for one's turn, and hold it."""
+        with self._changed:
+            mine = self._next
+            self._next += 1
+            self._changed.wait_for(lambda: self._serving == mine)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._serving += 1
+                self._changed.notify_all()
+
+
+class Shared(Engine):
+    """An engine that several threads use in turns, a batch at a time."""
+
+    def __init__(self, engine: Engine, turns: Turns) -> None:
+        self.model, self.name = engine.model, engine.name
+        self._engine, self._turns = engine, turns
+
+    def __call__(self, batch: Batch) -> Logits:
+        """What the engine answers, when its turn has come."""
+        with self._turns.turn():
+            return self._engine(batch)

@@ -1,0 +1,166 @@
+"""Which model answers: loading, checking and changing it while requests go on. It knows checkpoints and stores, not HTTP."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from annotations.errors import CheckpointError, StandpointError, first_line
+from inference.checkpoint import MANIFEST, NEEDED, sha256, version
+from inference.model_store import ModelStore
+from inference.service.batching import Shared, Turns
+from inference.tagger import Tagger
+
+TRIAL = "The Taliban denied it. Officials in Kabul confirmed the report."
+
+
+class BusyError(StandpointError):
+    """Another change is under way."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A tagger that can answer."""
+
+    tagger: Tagger
+    version: str
+    path: Path
+    loaded: str = field(default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
+
+
+class Models:
+    """The model of a checkpoint folder, or the current one of a model store; the one before it stays at hand.
+
+    A request keeps the model that it began with.
+    """
+
+    def __init__(self, path: Path, engine: str, say: Callable[[str], None]) -> None:
+        self.path, self.engine, self.say = path, engine, say
+        store = ModelStore(path)
+        self.store = None if store.empty else store
+        self._turns = Turns()
+        self._changing = threading.Lock()
+        self.current = self._load()
+        self.earlier: Loaded | None = None
+
+    def reload(self) -> Loaded:
+        """Take what the folder or the store holds now; nothing changes where it is the same.
+
+        Raises:
+            CheckpointError: it cannot be served; the model so far goes on.
+            BusyError: another change is under way.
+        """
+        with _Only(self._changing):
+            return self._take(self._load())
+
+    def rollback(self) -> Loaded:
+        """Go back to the model before; a store's current version goes back as well.
+
+        Raises:
+            CheckpointError: there is none, or it cannot be served.
+            BusyError: another change is under way.
+        """
+        with _Only(self._changing):
+            if self.store is not None:
+                return self._restore(self.store)
+            if self.earlier is None:
+                raise CheckpointError(self.path, "was not reloaded yet, so there is no model to go back to")
+            return self._take(self.earlier)
+
+    def _restore(self, store: ModelStore) -> Loaded:
+        """Where the store's current version could not be served, it goes back to the one that answers."""
+        if store.version != self.current.version:
+            store.restore(self.current.version)
+            return self.current
+        store.restore(None if self.earlier is None else self.earlier.version)
+        kept = self.earlier is not None and self.earlier.version == store.version
+        return self._take(self.earlier if kept and self.earlier is not None else self._load())
+
+    def _take(self, new: Loaded) -> Loaded:
+        before = self.current
+        if new.version != before.version:
+            self.current, self.earlier = new, before
+            self.say(
+                f"version {new.version} answers from now on, {before.version} did (engine {new.tagger.engine.name})"
+            )
+        return self.current
+
+    def _load(self) -> Loaded:
+        folder = (self.store.path(self.store.version) if self.store else self.path).resolve()
+        if self.store:
+            return self._read(folder, folder)
+        with tempfile.TemporaryDirectory(prefix="standpoint-") as place:
+            return self._read(folder, self._copied(folder, Path(place) / "checkpoint"))
+
+    def _copied(self, folder: Path, place: Path) -> Path:
+        """A copy to load from: weights are mapped, and whoever wrote over a mapped file would kill this process.
+
+        What is mapped outlives the copy's deletion. The versions of a store are never written over.
+        """
+        try:
+            shutil.copytree(folder, place, ignore_dangling_symlinks=True)
+        except (OSError, shutil.Error) as error:
+            if folder.is_dir():
+                self.say(f"{folder} cannot be copied ({first_line(error)}): do not write over it while it is served")
+            return folder
+        return place
+
+    def _read(self, folder: Path, place: Path) -> Loaded:
+        """The tagger of a checkpoint, read from `place`, where a copy of `folder` is; errors name the folder."""
+        try:
+            if problems := damages(place):
+                raise CheckpointError(folder, problems)
+            tagger = Tagger.load(place, engine=self.engine)
+            tagger.tag(TRIAL, target="It is so.")
+            identity = version(place)
+            if not _complete(folder) or version(folder) != identity:
+                raise CheckpointError(folder, "changed while it was read; reload again once it is whole")
+        except CheckpointError as error:
+            named = [problem.replace(str(place), str(folder)) for problem in error.problems]
+            raise CheckpointError(folder, named) from error
+        except StandpointError:
+            raise
+        except Exception as error:
+            raise CheckpointError(folder, f"does not answer ({first_line(error)}); train it again") from error
+        tagger.engine = Shared(tagger.engine, self._turns)
+        return Loaded(tagger, identity, folder)
+
+
+def damages(folder: Path) -> list[str]:
+    """What is not as the checkpoint's manifest says; nothing where it has none."""
+    manifest = folder / MANIFEST
+    if not manifest.is_file():
+        return []
+    try:
+        hashes = dict(json.loads(manifest.read_text("utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        return [f"{MANIFEST} cannot be read ({first_line(error)}); copy the checkpoint again"]
+    return [
+        f"{name} is not what {MANIFEST} says; copy the checkpoint again"
+        for name in NEEDED
+        if name in hashes and (folder / name).is_file() and sha256(folder / name) != hashes[name]
+    ]
+
+
+def _complete(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in NEEDED)
+
+
+class _Only:
+    """Holds a lock that nobody waits for."""
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock = lock
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            raise BusyError("another reload or rollback is under way; ask again when it has ended")
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()

@@ -1,0 +1,80 @@
+"""Bodies into Python values: within size and time, strictly as RFC 8259 and UTF-8 say. It knows bytes and JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from inference.service.intake import Intake
+from inference.service.problems import Json, Kind, Problem
+from inference.web import Call
+
+MEGABYTE = 1_000_000
+
+
+class Body:
+    """A JSON body; it counts against the bodies that the service holds until it is let go."""
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake, self._size = intake, 0
+
+    async def read(self, call: Call, *, most: int, seconds: float) -> bytes:
+        """The whole body.
+
+        Raises:
+            Problem: it is longer than `most` bytes, or takes longer than `seconds` to come.
+        """
+        too_large = Problem(
+            Kind.TOO_LARGE, f"the body is longer than {most} bytes; send less at once, or a stream of NDJSON"
+        )
+        announced = call.header("content-length") or ""
+        if announced.isdecimal() and int(announced) > most:
+            raise too_large
+        chunks: list[bytes] = []
+        try:
+            async with asyncio.timeout(seconds):
+                async for chunk in call.chunks():
+                    self._intake.read(len(chunk))
+                    self._size += len(chunk)
+                    if self._size > most:
+                        raise too_large
+                    chunks.append(chunk)
+        except TimeoutError:
+            raise Problem(Kind.TOO_SLOW, f"the body took longer than {seconds:g} s to come") from None
+        return b"".join(chunks)
+
+    def let_go(self) -> None:
+        """The body is not held any more."""
+        self._intake.read(-self._size)
+        self._size = 0
+
+
+def parse(raw: bytes, what: str = "the body") -> Any:
+    """A JSON value; raises Problem with the reason where it is none. Lone surrogates are left for the models to refuse."""
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Problem(Kind.MALFORMED, f"{what} is not UTF-8 at byte {error.start}") from None
+    try:
+        return json.loads(text, parse_constant=_no_number, object_pairs_hook=_object)
+    except json.JSONDecodeError as error:
+        raise Problem(
+            Kind.MALFORMED, f"{what} is not JSON at line {error.lineno}, column {error.colno}: {error.msg}"
+        ) from None
+    except RecursionError:
+        raise Problem(Kind.MALFORMED, f"{what} is nested too deeply") from None
+    except ValueError as error:
+        raise Problem(Kind.MALFORMED, f"{what} is not usable JSON: {str(error)[:200]}") from None
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Json:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for place, (key, _) in enumerate(pairs) if key in dict(pairs[:place]))
+        raise ValueError(f"the key {twice[:40]!r} is given twice in one object")
+    return found

@@ -1,0 +1,101 @@
+"""NDJSON in, NDJSON out: lines are tagged as they come and answered in their order. It knows lines, not HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from inference.service.problems import Json, Kind, Problem
+
+Answering = Callable[[int, bytes], Awaitable[bytes]]
+"""From a line's number (from 1) and its bytes to the line to answer."""
+
+
+async def lines(chunks: AsyncIterator[bytes], *, longest: int, seconds: float) -> AsyncIterator[tuple[int, bytes]]:
+    """Number and content of each line that is not blank.
+
+    Raises:
+        Problem: a line is longer than `longest` bytes, or takes longer than `seconds` to come.
+    """
+    number, waiting = 0, bytearray()
+    while True:
+        try:
+            async with asyncio.timeout(seconds):
+                while (end := waiting.find(b"\n")) < 0 and len(waiting) <= longest:
+                    chunk = await anext(chunks, None)
+                    if chunk is None:
+                        break
+                    waiting += chunk
+        except TimeoutError:
+            raise Problem(Kind.TOO_SLOW, f"line {number + 1} took longer than {seconds:g} s to come") from None
+        last = end < 0
+        line = bytes(waiting) if last else bytes(waiting[:end])
+        if len(line) > longest:
+            raise Problem(Kind.TOO_LARGE, f"line {number + 1} is longer than {longest} bytes; the stream ends here")
+        del waiting[: end + 1 if not last else len(waiting)]
+        number += 1
+        if line.strip():
+            yield number, line
+        if last:
+            return
+
+
+class Stream:
+    """Answers lines in order: at most `at_once` are worked on, and at most `most_bytes` of answers wait to be taken."""
+
+    def __init__(self, answer: Answering, *, at_once: int, most_bytes: int) -> None:
+        self._answer, self._most = answer, most_bytes
+        self._at_once = asyncio.Semaphore(at_once)
+        self._tasks: asyncio.Queue[asyncio.Task[bytes] | Problem | None] = asyncio.Queue()
+        self._under_way: set[asyncio.Task[bytes]] = set()
+        self._held = 0
+        self._taken = asyncio.Event()
+
+    async def run(self, source: AsyncIterator[tuple[int, bytes]]) -> AsyncIterator[bytes]:
+        """One answer for each line; a problem with the stream itself is the last one."""
+        reader = asyncio.create_task(self._read(source))
+        try:
+            while (task := await self._tasks.get()) is not None:
+                if isinstance(task, Problem):
+                    yield error_line(task)
+                    return
+                line = await task
+                yield line
+                self._held -= len(line)
+                self._taken.set()
+            await reader
+        finally:
+            reader.cancel()
+            for one in self._under_way:
+                one.cancel()
+
+    async def _read(self, source: AsyncIterator[tuple[int, bytes]]) -> None:
+        try:
+            async for number, line in source:
+                while self._held > self._most:
+                    self._taken.clear()
+                    await self._taken.wait()
+                await self._at_once.acquire()
+                task = asyncio.create_task(self._work(number, line))
+                self._under_way.add(task)
+                task.add_done_callback(self._under_way.discard)
+                self._tasks.put_nowait(task)
+        except Problem as problem:
+            self._tasks.put_nowait(problem)
+        finally:
+            self._tasks.put_nowait(None)
+
+    async def _work(self, number: int, line: bytes) -> bytes:
+        try:
+            made = await self._answer(number, line)
+        finally:
+            self._at_once.release()
+        self._held += len(made)
+        return made
+
+
+def error_line(problem: Problem) -> bytes:
+    """A line for a problem of the stream, after which nothing comes."""
+    told: Json = {"id": None, "error": problem.body()}
+    return json.dumps(told).encode() + b"\n"
