@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 LABEL_STUDIO := .venv-labelstudio/bin/label-studio
 
-.PHONY: help demo test check crossval label-studio chromium clean
+.PHONY: help demo test check crossval label-studio chromium image-check clean
 
 help:
 	@echo "make demo      train on the gold articles, print the report, tag a new text"
@@ -13,6 +13,7 @@ help:
 	@echo "make crossval  leave-one-article-out scores beside the baselines (about 25 minutes)"
 	@echo "make label-studio  install a Label Studio server in an environment of its own"
 	@echo "make chromium  install Chromium for the browser tests (apt-get)"
+	@echo "make image-check  the container image's steps, without a container engine"
 
 .venv/demo.stamp: pyproject.toml .ci/constraints.txt
 	$(PYTHON) -m venv .venv
@@ -20,7 +21,7 @@ help:
 	@touch $@
 
 .venv/test.stamp: .venv/demo.stamp
-	$(PIP) install --constraint .ci/constraints.txt --editable '.[training,baselines,labelstudio,lora,onnx,openvino,pretraining,serve,spacy,sweep,tracking,dev]'
+	$(PIP) install --constraint .ci/constraints.txt --editable '.[training,archives,baselines,labelstudio,lora,onnx,openvino,pretraining,ray,serve,spacy,sweep,tracking,dev]'
 	@touch $@
 
 # The server pins older versions of what we use, so it lives alone.
@@ -52,6 +53,9 @@ label-studio: $(LABEL_STUDIO)
 chromium:
 	command -v chromium >/dev/null || { apt-get update -qq && \
 		apt-get install -qq --no-install-recommends chromium fonts-dejavu fonts-noto-color-emoji; }
+
+image-check: .venv/test.stamp
+	$(BIN)/python benchmarks/image_check.py --checkpoint runs/demo/checkpoint
 
 clean:
 	rm -rf .venv .venv-labelstudio runs build *.egg-info

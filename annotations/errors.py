@@ -7,6 +7,7 @@ StandpointError
 │   ├── DocumentError   documents, exports, raw articles
 │   └── CheckpointError a folder that should hold a model or an encoder
 ├── TrainingError       a run that cannot go on: its loss is no number, its disk is full; exit status 2
+├── JobError            an archive job that cannot go on: its disk is full, its workers die; exit status 2
 └── ServerError         a Label Studio server that does not answer as it should
 """
 
@@ -57,6 +58,10 @@ class CheckpointError(InputError):
 
 class TrainingError(StandpointError):
     """A run that cannot go on; what it had saved is untouched."""
+
+
+class JobError(StandpointError):
+    """An archive job that cannot go on; the shards that it had finished are kept."""
 
 
 class ServerError(StandpointError):

@@ -17,6 +17,7 @@ from training.commands.quality import gate, verify
 from training.commands.report import report
 from training.commands.serve import serve
 from training.commands.sweep import sweep
+from training.commands.tag import tag
 from training.shell import ConfigPath, Overrides, progress, quiet_libraries, reported, resumable
 
 app = typer.Typer(
@@ -28,8 +29,6 @@ app = typer.Typer(
 )
 
 app.add_typer(labels, name="labels")
-
-DEFAULT_MODEL = Path("runs/train/checkpoint")
 
 
 @app.command()
@@ -88,40 +87,7 @@ for _command in (crossval, evaluate, compare, learning_curve, verify, gate, expo
     app.command()(reported(_command))
 
 
-@app.command()
-@reported
-def tag(
-    files: Annotated[
-        list[str], typer.Argument(help="text, .jsonl or Label Studio .json files, or - for standard input")
-    ],
-    model: Annotated[Path, typer.Option(help="checkpoint folder")] = DEFAULT_MODEL,
-    target: Annotated[
-        list[str] | None, typer.Option(help="claim for texts without one of their own; may be repeated")
-    ] = None,
-    form: Annotated[
-        str, typer.Option("--format", help="jsonl, labelstudio or text; by default text on a terminal, else jsonl")
-    ] = "auto",
-    html: Annotated[Path | None, typer.Option(help="write a self-contained page here instead")] = None,
-    output: Annotated[Path | None, typer.Option(help="write here instead of standard output")] = None,
-) -> None:
-    """Tag texts: entities, and stance towards the target."""
-    from annotations.reading import bare_documents, with_targets
-    from inference.outputs import FORMATS, write_html, write_lines
-    from inference.tagger import Tagger
-
-    if form == "auto":
-        form = "text" if output is None and sys.stdout.isatty() else "jsonl"
-    if form not in FORMATS:
-        raise typer.BadParameter(f"{form!r} is none of {', '.join(FORMATS)}", param_hint="--format")
-    quiet_libraries()
-    tagger = Tagger.load(model)
-    texts = (document for file in files for document in bare_documents(file))
-    tagged = tagger.tag(one for document in texts for one in with_targets(document, target or [], numbered=True))
-    if html:
-        write_html(html, tagged, tagger.schema)
-        typer.echo(f"Page: {html}", err=True)
-    else:
-        write_lines(output, tagged, tagger, form=form, model=model)
+app.command()(reported(tag))
 
 
 @app.command()

@@ -31,6 +31,9 @@ EXTRA = {
     "prometheus_client": "serve",
     "optuna": "sweep",
     "peft": "lora",
+    "pyarrow": "archives",
+    "ray": "ray",
+    "zstandard": "archives",
 }
 
 

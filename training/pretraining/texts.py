@@ -18,8 +18,9 @@ from pydantic import Field
 
 from annotations.config import Config
 from annotations.errors import ConfigError, DocumentError, did_you_mean
+from annotations.unpacking import PACKED
 from training.pretraining.columns import COLUMNAR, column, is_saved_dataset
-from training.pretraining.unpacking import PACKED, text_lines
+from training.pretraining.unpacking import text_lines
 
 LONGEST = 10_000
 """Paragraphs after which a document without a blank line is cut, so that a file without any stays affordable."""
