@@ -6,6 +6,7 @@ It knows names, folders and hardware; each library of an engine is behind a file
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -77,6 +78,8 @@ ENGINES = {
 
 def make(path: str | Path, model: StandpointModel, name: str = AUTO) -> Engine:
     """An engine for a loaded model; see `Tagger.load`."""
+    # Every shape of a batch leaves something in oneDNN's cache, and a long stream has very many shapes.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
     if name not in (AUTO, *ENGINES):
         raise ConfigError(f"engine {name!r}", f"there is none; {did_you_mean(name, (AUTO, *ENGINES))}")
     if name == AUTO:
