@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain, islice
 from typing import Protocol
 
 from annotations.document import Document
@@ -48,8 +49,16 @@ def overlapped(portions: Iterable[Sequence[Document]], stages: Stages) -> Iterat
             failed[:] = [error]
             waiting.clear()
 
+    stream = _until_failure(portions, failed)
+    beginning = list(islice(stream, 2))
+    if len(beginning) == 1:
+        # Threads would only cost.
+        [documents] = beginning
+        windows = stages.encode(documents)
+        yield from stages.decode(documents, windows, stages.answer(windows))
+        beginning = []
     with ThreadPoolExecutor(2, thread_name_prefix="standpoint") as pool:
-        for portion in _until_failure(portions, failed):
+        for portion in chain(beginning, stream):
             waiting.append((portion, pool.submit(stages.encode, portion)))
             if len(waiting) > 1:
                 advance()

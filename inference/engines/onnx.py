@@ -81,6 +81,8 @@ def load(folder: Path) -> Encode:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
+    # Threads that wait by spinning would take the cores from the heads and the decoding.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(str(folder / GRAPH), options, providers=["CPUExecutionProvider"])
 
     def encode(ids: Tensor, mask: Tensor) -> Tensor:
