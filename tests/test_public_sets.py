@@ -267,7 +267,15 @@ def run(data: Path, tmp_path: Path, encoders: Callable[[str], Path]) -> RunConfi
     list(write_sets(data, tmp_path / "public", ["nothing"]))
     files = [str(tmp_path / "public" / f"{name}.jsonl") for name in SETS]
     overrides = [f"data.train={files}", f"encoder={encoders('modernbert')}", f"output={tmp_path / 'run'}"]
-    overrides += ["epochs=8", "batch_tokens=2048", "optimizer.lr=5e-3", "optimizer.head_lr=5e-3", "bf16=false"]
+    overrides += [
+        "epochs=40",
+        "batch_tokens=2048",
+        "optimizer.lr=5e-3",
+        "optimizer.head_lr=5e-3",
+        "bf16=false",
+        "dropout=0",
+        "token_masking=0",
+    ]
     return RunConfig.load(ROOT / "configs" / "pretrain" / "public.yaml", overrides)
 
 
