@@ -182,6 +182,13 @@ class Document(_Value):
             raise DocumentError(where, describe(error, cls)) from None
 
 
+def plain_labels(labels: Labels | None) -> Any:
+    """A layer's labels as values of JSON, scores included; None where it is unannotated."""
+    if isinstance(labels, tuple):
+        return [{"start": one.start, "end": one.end, "label": one.label, "score": one.score} for one in labels]
+    return {"label": labels.label, "score": labels.score} if labels else None
+
+
 def _span_problems(text: str, layers: Mapping[str, Labels]) -> Iterator[str]:
     for name, spans in layers.items():
         if not isinstance(spans, tuple):

@@ -14,13 +14,14 @@ _BLOCK = re.compile(r"(<!-- schema: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 def table(layer: Layer) -> str:
     """One layer as a description and a table of its labels."""
-    cells = [map(_cell, (name, spec.marks, spec.excludes)) for name, spec in layer.labels.items()]
+    cells = [map(cell, (name, spec.marks, spec.excludes)) for name, spec in layer.labels.items()]
     rows = [f"| {' | '.join(row)} |" for row in cells]
     head = ["| label | marks | does not mark |", "|---|---|---|"]
     return "\n".join([layer.description, "", *head, *rows]) + "\n"
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
+    """On one line, and no end of a table's cell."""
     return " ".join(text.split()).replace("|", r"\|")
 
 

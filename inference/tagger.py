@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, overload
 
 from transformers import PreTrainedTokenizerBase
 
 from annotations.document import Document, FrozenDict
+from annotations.errors import DocumentError
 from annotations.schema import Schema
 from inference import checkpoint
 from inference.batches import batches
@@ -21,6 +23,7 @@ from inference.overlap import overlapped
 from inference.windows import Window, encode, together
 
 LOOK_AHEAD = 100_000
+TARGETS = 4096
 
 
 class Encoded(NamedTuple):
@@ -112,6 +115,20 @@ class Tagger:
     def _stream(self, source: Iterable[str | Document], target: str | None) -> Iterator[Document]:
         documents = (_document(item, number, target) for number, item in enumerate(source))
         yield from overlapped(portions(documents), self)
+
+
+def refusal(tagger: Tagger, document: Document) -> DocumentError | None:
+    """Why a document cannot be read; None for one that can."""
+    try:
+        tagger.encode([document])
+    except DocumentError as error:
+        return error
+    return None
+
+
+def target_check(tagger: Tagger) -> Callable[[str | None], DocumentError | None]:
+    """What tells why a target cannot be read, None for one that can; the latest TARGETS answers are kept."""
+    return lru_cache(maxsize=TARGETS)(lambda target: refusal(tagger, Document(id="target", text="", target=target)))
 
 
 def portions(documents: Iterable[Document]) -> Iterator[list[Document]]:

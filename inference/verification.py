@@ -78,21 +78,24 @@ def record(folder: Path) -> int:
     Raises:
         CheckpointError: the folder holds no tagger.
     """
-    answers = _answers(Tagger.load(folder, engine="torch"))
+    tagger = Tagger.load(folder, engine="torch")
+    answers = tagger.tag_all(readable_probes(tagger))
     made_by = {"standpoint": package(), "packages": {name: package(name) for name in OTHERS}}
     write_json(folder / PROBE, {"format": FORMAT, **made_by, "answers": [json.loads(one.to_json()) for one in answers]})
     write_manifest(folder, _files(folder))
     return len(answers)
 
 
-def _answers(tagger: Tagger) -> list[Document]:
-    """The probe texts, tagged; without a target where windows have room for none."""
+def readable_probes(tagger: Tagger) -> list[Document]:
+    """The probe texts; without a target where windows have room for none."""
     for target in TARGETS if tagger.schema.targeted else ():
+        found = probes(target)
         try:
-            return tagger.tag_all(probes(target))
+            tagger.encode(found)
         except DocumentError:
             continue
-    return tagger.tag_all(probes(None))
+        return found
+    return probes(None)
 
 
 def _files(folder: Path) -> list[str]:

@@ -75,7 +75,7 @@ async def _body(request: Request, most_bytes: int) -> bytes:
 
     if request.method != "POST":
         return b"{}"
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+    if _media_type(request.headers.get("content-type")) != "application/json":
         raise _RefusedError(415, "send the header Content-Type: application/json")
     chunks: list[bytes] = []
     size = 0
@@ -103,10 +103,19 @@ def _answer(route: Route, raw: bytes, say: Say) -> Reply:
         say(f"{route.method} {route.path}: {error}")
         return 503, {"error": str(error)}
     except Exception as error:
-        # The message of an unforeseen error may quote the body; where it arose does not.
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        say(f"{route.method} {route.path}: failed: {type(error).__name__} at {last.filename}:{last.lineno}")
+        say(f"{route.method} {route.path}: {failure(error)}")
         return 500, {"error": f"internal error: {type(error).__name__}"}
+
+
+def failure(error: Exception) -> str:
+    """What may be logged of an unforeseen error: its message may quote the body; where it arose does not."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"failed: {type(error).__name__} at {last.filename}:{last.lineno}"
+
+
+def _media_type(header: str | None) -> str:
+    """A content type in lower case, without parameters."""
+    return (header or "").partition(";")[0].strip().lower()
 
 
 def run(routes: Sequence[Route], *, host: str, port: int, most_bytes: int, say: Say) -> None:
@@ -141,7 +150,7 @@ class Call:
     @property
     def content_type(self) -> str:
         """The media type of the body, in lower case, without parameters."""
-        return (self.header("content-type") or "").partition(";")[0].strip().lower()
+        return _media_type(self.header("content-type"))
 
     @property
     def query(self) -> dict[str, str]:

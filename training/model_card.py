@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from annotations.guidelines import cell
 from annotations.schema import Kind, Schema
 from annotations.storage import write_json, write_text
 from inference.checkpoint import DEFAULT_ENCODER, version
@@ -50,7 +51,7 @@ def model_card(facts: Values, schema: Schema) -> str:
     """The whole card, from the values of `training.json`."""
     header = yaml.safe_dump(_header(facts, schema), sort_keys=False, allow_unicode=True, width=1000)
     parts = [
-        f"# {_cell(facts['name'])}: a Standpoint tagger",
+        f"# {cell(facts['name'])}: a Standpoint tagger",
         _what(facts, schema),
         "## Layers and labels",
         *_layers(facts, schema),
@@ -109,10 +110,10 @@ def _what(facts: Values, schema: Schema) -> str:
 def _layers(facts: Values, schema: Schema) -> Iterator[str]:
     """A list of the layers, and for each a table of its labels and how often training data give them."""
     for name, layer in schema.layers.items():
-        about = f": {_cell(layer.description).rstrip('.')}" if layer.description else ""
+        about = f": {cell(layer.description).rstrip('.')}" if layer.description else ""
         towards = ", towards the target" if layer.targeted else ""
         annotated = _count(facts["data"]["annotated"][name], "document")
-        yield f"**{_cell(name)}**, {KINDS[layer.kind]}{towards}{about}. Annotated in {annotated} of the training data:"
+        yield f"**{cell(name)}**, {KINDS[layer.kind]}{towards}{about}. Annotated in {annotated} of the training data:"
         given = facts["data"]["labels"][name]
         rows = [f"| {_code(label)} | {given[label]} |" for label in layer.names]
         yield "\n".join(["| label | in training data |", "|---|---:|", *rows])
@@ -132,10 +133,10 @@ def _data(facts: Values) -> str:
 def _recipe(facts: Values) -> str:
     encoder, machine = facts["encoder"], facts["hardware"]
     known = f"`{encoder['version']}`" if encoder["version"] else "from the hub"
-    rows = {"encoder": f"{_cell(encoder['name'])} ({known})", **_flat(facts["recipe"])}
+    rows = {"encoder": f"{cell(encoder['name'])} ({known})", **_flat(facts["recipe"])}
     rows |= {"packages": ", ".join(f"{name} {facts['packages'][name]}" for name in ("torch", "transformers"))}
     rows |= {"machine": machine["gpu"] or f"{machine['processor']}, {_count(machine['threads'], 'thread')}"}
-    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {_cell(str(value))} |" for name, value in rows.items())])
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {cell(str(value))} |" for name, value in rows.items())])
 
 
 def _flat(values: Values, path: str = "") -> dict[str, Any]:
@@ -239,13 +240,8 @@ def _names(names: Sequence[str]) -> str:
 
 def _code(name: str) -> str:
     """A name as it is, with nothing in it taken for Markdown."""
-    return f"`{_cell(name).replace('`', chr(39))}`"
+    return f"`{cell(name).replace('`', chr(39))}`"
 
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def _cell(text: str) -> str:
-    """On one line, and no end of a table's cell."""
-    return " ".join(text.replace("|", "\\|").split())

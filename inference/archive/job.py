@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from itertools import chain
 from typing import Protocol
 
 from annotations.errors import JobError
@@ -13,6 +14,7 @@ from inference.archive.crew import Crew
 from inference.archive.progress import Progress
 from inference.archive.settings import (
     AUTO,
+    ERRORS,
     Settings,
     apart,
     earlier,
@@ -25,7 +27,7 @@ from inference.archive.settings import (
 from inference.archive.shards import Shard, shards
 from inference.archive.sources import Survey, survey
 from inference.archive.summary import Summary, known, summarise
-from inference.archive.tagging import ERRORS, Outcome
+from inference.archive.tagging import Outcome
 from inference.archive.writing import held
 from inference.checkpoint import label_schema, version
 
@@ -96,17 +98,12 @@ def _whole(settings: Settings, found: Survey, start: Start, say: Say) -> Summary
             keep(settings.output, manifest(settings, found))
             say(f"engine: {engine}")
             progress.begin()
-            for outcome in taggers.perform(_behind(first, pending)):
+            for outcome in taggers.perform(chain([first], pending)):
                 progress.add(outcome)
     say(str(progress))
     if survey(settings.input).fingerprint != found.fingerprint:
         raise JobError(f"{settings.input}: files have changed while they were read; begin again in a new --output")
     return summarise(settings.output, progress.shards, settings.suffix)
-
-
-def _behind(first: Shard, others: Iterator[Shard]) -> Iterator[Shard]:
-    yield first
-    yield from others
 
 
 def _tidy(settings: Settings) -> None:

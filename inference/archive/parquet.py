@@ -1,4 +1,4 @@
-"""Parquet in and out: rows as plain values, tagged documents as typed columns. It alone knows pyarrow."""
+"""Parquet in and out: rows as plain values, tagged documents as typed columns. It alone of the archives knows pyarrow."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Self
 
-from annotations.document import Document, Label, Labels
+from annotations.document import Document, plain_labels
 from annotations.errors import ConfigError, first_line
 from annotations.schema import Kind, Schema
 
@@ -152,13 +152,7 @@ def columns(schema: Schema, *, text: bool) -> Any:
 
 def _values_of(document: Document, names: list[str]) -> dict[str, Any]:
     own = {"id": document.id, "target": document.target, "group": document.group, "text": document.text}
-    return {name: own[name] if name in own else _plain(document.labels.get(name)) for name in names}
-
-
-def _plain(labels: Labels | None) -> Any:
-    if labels is None:
-        return None
-    return labels.model_dump() if isinstance(labels, Label) else [span.model_dump() for span in labels]
+    return {name: own[name] if name in own else plain_labels(document.labels.get(name)) for name in names}
 
 
 def ids(path: Path) -> Iterator[str]:

@@ -14,6 +14,8 @@ from inference.archive.writing import write_durably
 FORMATS = ("parquet", "jsonl")
 AUTO = "auto"
 MANIFEST = "manifest.json"
+ERRORS = "errors"
+"""The folder of records that could not be tagged."""
 KIND = "standpoint archive 1"
 _DIFFERS = {
     "input": "the input's files are others, or have changed",

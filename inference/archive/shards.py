@@ -23,7 +23,7 @@ class Shard:
     @property
     def name(self) -> str:
         """What its files are called, without their suffix."""
-        return f"part-{self.number:06d}"
+        return shard_name(self.number)
 
     @property
     def where(self) -> str:
@@ -42,6 +42,11 @@ class Shard:
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """From `to_dict`."""
         return cls(values["number"], tuple(Piece(**piece) for piece in values["pieces"]), values["size"])
+
+
+def shard_name(number: int) -> str:
+    """What a shard's files are called, without their suffix."""
+    return f"part-{number:06d}"
 
 
 def shards(place: Path, size: int, longest: int) -> Iterator[Shard]:

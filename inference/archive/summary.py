@@ -11,11 +11,12 @@ from pathlib import Path
 from annotations.errors import JobError
 from inference.archive import parquet
 from inference.archive.duplicates import repeated
+from inference.archive.settings import ERRORS
+from inference.archive.shards import shard_name
 from inference.archive.writing import write_durably
 
 SUMMARY = "summary.json"
 DUPLICATES = "duplicates.jsonl"
-ERRORS = "errors"
 _LEAST = 40
 """Bytes that a document takes in the output, at least."""
 _ID = re.compile(rb'\{"id":("(?:[^"\\]|\\.)*")')
@@ -53,7 +54,7 @@ def summarise(output: Path, shards: int, suffix: str) -> Summary:
     Raises:
         JobError: a shard cannot be read back, or the disk is full.
     """
-    parts = [output / f"part-{number:06d}{suffix}" for number in range(shards)]
+    parts = [output / f"{shard_name(number)}{suffix}" for number in range(shards)]
     try:
         found = repeated(lambda: _ids(parts), sum(part.stat().st_size for part in parts) // _LEAST, output)
         bad = sum(_lines(path) for path in (output / ERRORS).glob("*.jsonl"))

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from typing import IO, Any, Protocol, Self
 
 import torch
@@ -19,14 +17,12 @@ from annotations.reading import with_targets
 from inference.archive.documents import UnfitError, document
 from inference.archive.parquet import ParquetWriter
 from inference.archive.records import Cursor, Record
-from inference.archive.settings import Settings
+from inference.archive.settings import ERRORS, Settings
 from inference.archive.shards import Shard
 from inference.archive.sources import source
 from inference.archive.writing import durable, write_durably
 from inference.checkpoint import version
-from inference.tagger import Tagger
-
-ERRORS = "errors"
+from inference.tagger import Tagger, refusal, target_check
 
 
 @dataclass
@@ -47,8 +43,6 @@ class Outcome:
 
 def own_process(settings: Settings) -> ShardTagger:
     """The tagger of a process that does nothing else: its threads and its memory are set for that."""
-    # Kept for each shape of a batch, 1024 of them, these plans of oneDNN let a process grow without end; remaking costs nothing.
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
     torch.set_num_threads(settings.threads)
     disable_progress_bar()
     return ShardTagger(settings)
@@ -83,7 +77,7 @@ class ShardTagger:
         if version(settings.model) != settings.version:
             raise JobError(f"{settings.model}: is no longer the model that the job began with; put that one back")
         self._cursor = Cursor(settings.max_characters)
-        self._fits = lru_cache(maxsize=4096)(self._target_problem)
+        self._refused = target_check(self.tagger)
 
     def perform(self, shard: Shard) -> Outcome:
         """Write a shard's file, whole or not at all, once its errors are written.
@@ -148,18 +142,8 @@ class ShardTagger:
 
     def _check(self, found: Document, *, each: bool) -> None:
         """Raise UnfitError for a document that the tagger would refuse; `each` encodes its text too, which costs."""
-        problem = self._fits(found.target) if found.target is not None else None
-        if problem is None and each:
-            problem = self._problem(found)
-        if problem is not None:
-            raise UnfitError(problem, found.id)
-
-    def _target_problem(self, target: str) -> str | None:
-        return self._problem(Document(id="target", text="", target=target))
-
-    def _problem(self, found: Document) -> str | None:
-        try:
-            self.tagger.encode([found])
-        except DocumentError as error:
-            return "; ".join(error.problems)
-        return None
+        error = self._refused(found.target)
+        if error is None and each:
+            error = refusal(self.tagger, found)
+        if error is not None:
+            raise UnfitError("; ".join(error.problems), found.id)

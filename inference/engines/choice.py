@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -80,13 +80,20 @@ def make(path: str | Path, model: StandpointModel, name: str = AUTO) -> Engine:
     """An engine for a loaded model; see `Tagger.load`."""
     # Every shape of a batch leaves something in oneDNN's cache, and a long stream has very many shapes.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
-    if name not in (AUTO, *ENGINES):
-        raise ConfigError(f"engine {name!r}", f"there is none; {did_you_mean(name, (AUTO, *ENGINES))}")
+    check_name(name, (AUTO, *ENGINES))
     if name == AUTO:
         name = next(name for name in ENGINES if _ready(path, name))
     elif problem := hindrance(name):
         raise ConfigError(f"engine {name!r}", problem)
+    elif ENGINES[name].load:
+        artefacts.check(path, name)
     return _engine(path, model, name)
+
+
+def check_name(name: str, known: Collection[str]) -> None:
+    """Raise ConfigError for an engine that is not among those known."""
+    if name not in known:
+        raise ConfigError(f"engine {name!r}", f"there is none; {did_you_mean(name, known)}")
 
 
 def hindrance(name: str) -> str | None:
@@ -131,7 +138,6 @@ def _engine(path: str | Path, model: StandpointModel, name: str) -> Engine:
         if ENGINES[name].gpu:
             torch.nn.Module.cuda(model)
         return Engine(model, name=name)
-    artefacts.check(path, name)
     place = artefacts.folder(path, name)
     try:
         return Engine(model, name=name, encode=load(place))

@@ -13,15 +13,15 @@ from typing import Any
 
 from annotations.comparison import compare
 from annotations.document import Document
-from annotations.errors import CheckpointError, ConfigError, DocumentError, did_you_mean
+from annotations.errors import CheckpointError, ConfigError
 from annotations.schema import Kind as LayerKind
 from inference import checkpoint
+from inference.decoding import Answer
 from inference.engines import artefacts
-from inference.engines.choice import ENGINES, hindrance
+from inference.engines.choice import ENGINES, check_name, hindrance
 from inference.engines.engine import Engine
-from inference.probes import TARGETS, probes
 from inference.tagger import Tagger
-from inference.verification import package
+from inference.verification import package, readable_probes
 from inference.windows import Window
 
 MOST_DROP = 0.3
@@ -70,8 +70,7 @@ def export(path: str | Path, name: str, gold: Sequence[Document] = (), *, most_d
         CheckpointError: the folder holds no tagger, or the engine does not answer well enough; nothing is written then.
         DocumentError: gold that the tagger cannot read.
     """
-    if name not in ENGINES:
-        raise ConfigError(f"engine {name!r}", f"there is none; {did_you_mean(name, ENGINES)}")
+    check_name(name, ENGINES)
     kind = ENGINES[name]
     if kind.load is None:
         raise ConfigError(f"engine {name!r}", "runs from the weights themselves; there is nothing to export")
@@ -84,7 +83,7 @@ def export(path: str | Path, name: str, gold: Sequence[Document] = (), *, most_d
         _write(name, reference, part)
         tagger = Tagger(*checkpoint.load(path))
         tagger.engine = Engine(tagger.engine.model, name=name, encode=kind.load(part))
-        measured = measure(reference, tagger, gold or _probes(reference))
+        measured = measure(reference, tagger, gold or readable_probes(reference))
         if reasons := list(_reasons(name, measured, most_drop)):
             raise CheckpointError(path, [f"{name} is refused: {reason}" for reason in reasons])
         made_with = {one: package(one) for one in PACKAGES if package(one)}
@@ -118,34 +117,23 @@ def _write(name: str, tagger: Tagger, part: Path) -> None:
         one.unlink()
 
 
-def _probes(tagger: Tagger) -> list[Document]:
-    for target in TARGETS if tagger.schema.targeted else ():
-        try:
-            found = probes(target)
-            tagger.encode(found)
-        except DocumentError:
-            continue
-        return found
-    return probes(None)
-
-
 def measure(reference: Tagger, tagger: Tagger, documents: Sequence[Document]) -> Measured:
     """Tag the same documents with both; scores where the documents carry gold."""
     bare = [document.with_labels({}) for document in documents]
-    before, after = reference.tag_all(bare), tagger.tag_all(bare)
+    windows = reference.encode(bare)
+    tokens = sum(len(window.ids) for window in windows)
+    (answers, seconds), (torch_answers, torch_seconds) = (_answered(one, windows) for one in (tagger, reference))
+    after, before = (reference.decode(bare, windows, own) for own in (answers, torch_answers))
     layers = [name for name in reference.schema.layers if any(name in document.labels for document in documents)]
     scores = {
         name: (_f1(documents, before, name, reference), _f1(documents, after, name, reference)) for name in layers
     }
-    windows = reference.encode(bare)
-    tokens = sum(len(window.ids) for window in windows)
-    speed, torch_speed = (tokens / min(_seconds(one, windows) for _ in range(ROUNDS)) for one in (tagger, reference))
     return Measured(
         documents=len(documents),
-        furthest_logit=max(_differences(reference, tagger, bare), default=0.0),
+        furthest_logit=max(_differences(torch_answers, answers), default=0.0),
         different=sum(_bare(one) != _bare(other) for one, other in zip(before, after, strict=True)),
-        tokens_per_second=speed,
-        torch_tokens_per_second=torch_speed,
+        tokens_per_second=tokens / seconds,
+        torch_tokens_per_second=tokens / torch_seconds,
         scores=scores,
     )
 
@@ -155,19 +143,23 @@ def _f1(gold: Sequence[Document], predicted: Sequence[Document], name: str, tagg
     return 100 * (layer.micro.f1 if layer.kind is LayerKind.SPANS else layer.macro_f1)
 
 
-def _seconds(tagger: Tagger, windows: Sequence[Window]) -> float:
-    start = time.perf_counter()
-    tagger.answer(windows)
-    return time.perf_counter() - start
+def _answered(tagger: Tagger, windows: Sequence[Window]) -> tuple[list[Answer], float]:
+    """The network's answers, and the seconds of the fastest round."""
+    best = float("inf")
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        answers = tagger.answer(windows)
+        best = min(best, time.perf_counter() - start)
+    return answers, best
 
 
-def _differences(reference: Tagger, tagger: Tagger, documents: Sequence[Document]) -> Iterator[float]:
-    windows = reference.encode(documents)
-    for (batch, one), (_, other) in zip(reference.answer(windows), tagger.answer(windows), strict=True):
+def _differences(one: Sequence[Answer], other: Sequence[Answer]) -> Iterator[float]:
+    """The largest difference of a logit in each batch and layer."""
+    for (batch, first), (_, second) in zip(one, other, strict=True):
         real = batch.attention_mask.bool()
         for group in ("tokens", "sentences", "votes"):
-            for name, logits in getattr(one, group).items():
-                apart = (logits - getattr(other, group)[name]).abs()
+            for name, logits in getattr(first, group).items():
+                apart = (logits - getattr(second, group)[name]).abs()
                 yield float((apart[real] if group == "tokens" else apart).max()) if apart.numel() else 0.0
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from annotations.document import Document, Labels
+from annotations.document import Document, plain_labels
 from annotations.errors import ConfigError, DocumentError, InputError
 from annotations.schema import Kind
 from inference.engines.choice import AUTO
@@ -138,7 +138,9 @@ class TagBatch:
 
     def _columns(self, rows: Sequence[Document | InputError]) -> dict[str, Values]:
         added: dict[str, Values] = {
-            f"{self.prefix}{name}": [plain(row.labels.get(name)) if isinstance(row, Document) else None for row in rows]
+            f"{self.prefix}{name}": [
+                plain_labels(row.labels.get(name)) if isinstance(row, Document) else None for row in rows
+            ]
             for name in self.kinds
         }
         if self.error_column:
@@ -189,13 +191,6 @@ def _array(values: Values) -> Any:
     for place, value in enumerate(values):
         made[place] = value
     return made
-
-
-def plain(labels: Labels | None) -> Any:
-    """A layer's labels as values of JSON, scores included."""
-    if isinstance(labels, tuple):
-        return [{"start": one.start, "end": one.end, "label": one.label, "score": one.score} for one in labels]
-    return {"label": labels.label, "score": labels.score} if labels else None
 
 
 def _told(error: InputError) -> list[str]:

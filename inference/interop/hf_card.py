@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from annotations.guidelines import cell
 from inference.config import TaggerConfig
 
 HEADER = {
@@ -78,9 +79,4 @@ def _labels(layer: str, config: TaggerConfig) -> Iterator[str]:
     yield "| label | marks |"
     yield "|---|---|"
     for name, spec in config.label_schema.layers[layer].labels.items():
-        yield f"| {_cell(name)} | {_cell(spec.marks)} |"
-
-
-def _cell(text: str) -> str:
-    """On one line, and no end of a table's cell."""
-    return " ".join(text.replace("|", "\\|").split())
+        yield f"| {cell(name)} | {cell(spec.marks)} |"

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
-from annotations.errors import CheckpointError, ConfigError, did_you_mean
+from annotations.errors import CheckpointError
 from annotations.schema import Schema
 from inference import checkpoint
-from inference.engines.choice import AUTO, ENGINES
+from inference.engines.choice import AUTO, ENGINES, check_name
 from inference.tagger import Tagger
 
 _IMPORTED_BY = os.getpid()
@@ -39,8 +39,7 @@ class Source:
             CheckpointError: the folder holds no tagger.
             ConfigError: there is no such engine.
         """
-        if engine not in (AUTO, *ENGINES):
-            raise ConfigError(f"engine {engine!r}", f"there is none; {did_you_mean(engine, (AUTO, *ENGINES))}")
+        check_name(engine, (AUTO, *ENGINES))
         path = Path(path).resolve()
         checkpoint.label_schema(path)
         return cls(str(path), engine, checkpoint.version(path))

@@ -8,26 +8,23 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
 from typing import Any
 
 from spacy.language import Language
 from spacy.tokens import Doc, Span
 from spacy.util import raise_error
 
-from annotations.document import Document
+from annotations.document import Document, plain_labels
 from annotations.document import Span as Marked
-from annotations.errors import ConfigError, DocumentError, did_you_mean
+from annotations.errors import ConfigError, did_you_mean
 from annotations.schema import Kind, Schema
-from inference.interop.batches import plain
 from inference.interop.loading import Source
+from inference.tagger import target_check
 
 EXTENSION = "standpoint"
 TARGET = "standpoint_target"
 APART = "standpoint"
 """The group of `doc.spans` with the entities that are no whole tokens, widened to the tokens they touch."""
-TARGETS = 1024
-"""How many different targets are remembered as readable or not."""
 
 
 @Language.factory(
@@ -80,14 +77,7 @@ class Component:
         """
         tagger = self.source.tagger()
         waiting: deque[Doc] = deque()
-
-        @lru_cache(maxsize=TARGETS)
-        def problem(target: str | None) -> DocumentError | None:
-            try:
-                tagger.encode([Document(id="target", text="", target=target)])
-            except DocumentError as error:
-                return error
-            return None
+        problem = target_check(tagger)
 
         def documents() -> Iterator[Document]:
             for number, doc in enumerate(stream):
@@ -113,7 +103,7 @@ class Component:
                 doc.spans[APART] = widened
             else:
                 doc.spans[name] = sorted([*exact, *widened], key=lambda span: span.start_char)
-        kept = {name: plain(labels) for name, labels in answer.labels.items()}
+        kept = {name: plain_labels(labels) for name, labels in answer.labels.items()}
         doc._.set(EXTENSION, {"target": answer.target, "labels": kept, "unaligned": unaligned})
         return doc
 

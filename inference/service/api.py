@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -28,7 +27,7 @@ from inference.service.problems import Json, Kind, Problem, invalid
 from inference.service.reading import MEGABYTE, Body, parse
 from inference.service.streams import Stream, lines
 from inference.service.tagging import Tagged, Tagging, answer, item_error
-from inference.web import Answer, Call, Endpoint, HungUpError
+from inference.web import Answer, Call, Endpoint, HungUpError, failure
 
 JSON, NDJSON, HTML, PROBLEM = "application/json", "application/x-ndjson", "text/html", "application/problem+json"
 STREAMED = (NDJSON, "application/ndjson", "application/jsonl")
@@ -284,8 +283,7 @@ class Api:
             self.say(f"{call.method} {path} {status} {1000 * seconds:.0f} ms")
 
     def _unforeseen(self, path: str, error: Exception) -> Problem:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        self.say(f"{path}: failed: {type(error).__name__} at {last.filename}:{last.lineno}")
+        self.say(f"{path}: {failure(error)}")
         return Problem(Kind.INTERNAL, f"internal error: {type(error).__name__}")
 
     def _model_state(self) -> Answer:

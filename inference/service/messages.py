@@ -18,11 +18,10 @@ STANCE: list[JsonValue] = [
     {"start": 0, "end": 22, "label": "denies", "score": 0.71},
     {"start": 23, "end": 63, "label": "supports", "score": 0.64},
 ]
-LOADED = "2026-01-31T12:00:00+00:00"
 LABELS: JsonDict = {"entity": ENTITIES, "stance": STANCE, "document": {"label": "denies", "score": 0.55}}
 VERSION = "0f3c9a1be2d47586"
 TAGGED: JsonDict = {"id": "a", "labels": LABELS, "offsets": "code_points", "model_version": VERSION, "warnings": []}
-STATE: JsonDict = {"version": VERSION, "engine": "torch", "earlier": None, "loaded": LOADED}
+STATE: JsonDict = {"version": VERSION, "engine": "torch", "earlier": None, "loaded": "2026-01-31T12:00:00+00:00"}
 TOO_LONG: JsonDict = {
     "type": "urn:standpoint:problem:too-large",
     "title": "The request is too large",
@@ -178,13 +177,7 @@ class ManyAnswer(Model):
 class ModelState(Model):
     """Which model answers."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"version": VERSION, "engine": "torch", "earlier": None, "loaded": "2026-01-31T12:00:00+00:00"}
-            ]
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [STATE]})
 
     version: str
     """Content hash of weights and config."""

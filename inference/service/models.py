@@ -15,9 +15,8 @@ from annotations.errors import CheckpointError, StandpointError, first_line
 from inference.checkpoint import MANIFEST, NEEDED, sha256, version
 from inference.model_store import ModelStore
 from inference.service.batching import Shared, Turns
+from inference.service.messages import TEXT
 from inference.tagger import Tagger
-
-TRIAL = "The Taliban denied it. Officials in Kabul confirmed the report."
 
 
 class BusyError(StandpointError):
@@ -117,7 +116,7 @@ class Models:
             if problems := damages(place):
                 raise CheckpointError(folder, problems)
             tagger = Tagger.load(place, engine=self.engine)
-            tagger.tag(TRIAL, target="It is so.")
+            tagger.tag(TEXT, target="It is so.")
             identity = version(place)
             if not _complete(folder) or version(folder) != identity:
                 raise CheckpointError(folder, "changed while it was read; reload again once it is whole")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from pydantic import BaseModel
@@ -11,6 +10,7 @@ from pydantic.json_schema import models_json_schema
 from inference.service import messages
 from inference.service.messages import Offsets
 from inference.service.problems import Kind
+from inference.verification import package
 
 Json = dict[str, Any]
 TAKEN = (messages.DocumentIn, messages.OneRequest, messages.ManyRequest)
@@ -33,7 +33,7 @@ def description() -> Json:
         "openapi": "3.1.0",
         "info": {
             "title": "Standpoint",
-            "version": _package(),
+            "version": package() or "unknown",
             "description": "Who is named in conflict news, and where each sentence and article stands on a claim.",
         },
         "paths": _paths(),
@@ -157,10 +157,3 @@ def _schemas() -> Json:
     pairs: list[Any] = [(model, "validation") for model in TAKEN] + [(model, "serialization") for model in GIVEN]
     _, found = models_json_schema(pairs, ref_template="#/components/schemas/{model}")
     return dict(found["$defs"])
-
-
-def _package() -> str:
-    try:
-        return version("standpoint")
-    except PackageNotFoundError:
-        return "unknown"
