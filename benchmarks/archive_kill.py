@@ -27,6 +27,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pages import publish
+
 from annotations.document import Document, Span
 from annotations.errors import ConfigError
 from annotations.reading import annotated_documents
@@ -36,7 +38,6 @@ from annotations.storage import write_jsonl
 from inference.archive.duplicates import repeated
 from inference.archive.shards import shards as cut
 from inference.checkpoint import label_schema, version
-from training.run_directory import machine, now, write_table
 from training.shell import progress
 
 COMMAND = (sys.executable, "-c", "from training.cli import main; main()", "tag")
@@ -228,8 +229,8 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     }
 
 
-def table(found: dict[str, Any], options: argparse.Namespace, command: str) -> str:
-    """The page."""
+def table(found: dict[str, Any], options: argparse.Namespace) -> str:
+    """Markdown: a line for each thing measured."""
     per_core = options.documents / found["processor_seconds"]
     hours = BILLION / per_core / 3600
     kills = ", ".join(map(str, found["killed_at"]))
@@ -253,9 +254,8 @@ def table(found: dict[str, Any], options: argparse.Namespace, command: str) -> s
         ("ids compared", f"{found['compared_per_second']:,.0f} a second, by one process at the end"),
         ("a billion such documents", f"{hours:,.0f} core hours: {hours / 24 / 1000:.1f} days on 1,000 cores"),
     ]
-    about = f"{now()}, {machine()}, checkpoint {version(options.model)}, {options.documents:,} paragraphs."
-    lines = ["# An archive job, killed and not", "", f"Command: `{command}`", "", about, "", "| | |", "|---|---|"]
-    return "\n".join([*lines, *(f"| {name} | {value} |" for name, value in rows)])
+    about = f"Checkpoint {version(options.model)}, {options.documents:,} paragraphs."
+    return "\n".join([about, "", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
 
 
 def per_document(found: dict[str, Any], options: argparse.Namespace, name: str) -> str:
@@ -275,13 +275,7 @@ def main(given: Sequence[str] | None = None) -> dict[str, Any]:
     options = parser.parse_args(given)
     with tempfile.TemporaryDirectory() as folder:
         found = measure(options, Path(folder))
-    names = ("model", "documents", "shard_size", "workers", "engine")
-    told = " ".join(f"--{name.replace('_', '-')} {getattr(options, name)}" for name in names)
-    command = f"python benchmarks/archive_kill.py {told}" + (f" --save {options.save}" if options.save else "")
-    page = table(found, options, command)
-    print(page)
-    if options.save:
-        write_table(options.save, page, {"command": command, **found, **machine()})
+    publish(__file__, given, "An archive job, killed and not", table(found, options), found, options.save)
     if not found["same"]:
         raise SystemExit("the killed job wrote other bytes")
     return found

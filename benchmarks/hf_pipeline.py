@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pages import publish
 from transformers import pipeline
 
 from annotations.document import Document
@@ -27,7 +26,6 @@ from inference.decoding import token_logits
 from inference.interop.hf import to_hf
 from inference.interop.hf_card import stride
 from inference.tagger import Tagger
-from training.run_directory import machine, now, write_table
 from training.shell import progress, quiet_libraries
 
 STRATEGIES = ("simple", "first", "average", "max")
@@ -151,11 +149,7 @@ def main(given: Sequence[str] | None = None) -> list[Row]:
     for one in measured(options.checkpoint, texts):
         progress(json.dumps(one))
         rows.append(one)
-    command = shlex.join(["python", "benchmarks/hf_pipeline.py", *(sys.argv[1:] if given is None else given)])
-    page = f"# transformers' pipeline beside the tagger\n\nCommand: `{command}`\n\nMade {now()}, {machine()}.\n\n{table(rows)}"
-    print(page)
-    if options.save:
-        write_table(options.save, page, {"command": command, "rows": rows, **machine()})
+    publish(__file__, given, "transformers' pipeline beside the tagger", table(rows), {"rows": rows}, options.save)
     return rows
 
 

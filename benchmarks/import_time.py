@@ -8,7 +8,6 @@ Run: python benchmarks/import_time.py --save benchmarks/results/import_time
 from __future__ import annotations
 
 import argparse
-import shlex
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from training.run_directory import machine, now, write_table
+from pages import publish
 
 IMPORTS = {
     "import inference": "what a program that may tag later pays",
@@ -81,11 +80,7 @@ def main(given: Sequence[str] | None = None) -> list[Row]:
     parser.add_argument("--save", type=Path, help="write SAVE.md and SAVE.json")
     options = parser.parse_args(given)
     rows = measured(options.runs)
-    command = shlex.join(["python", "benchmarks/import_time.py", *(sys.argv[1:] if given is None else given)])
-    page = f"# What imports cost\n\nCommand: `{command}`\n\nMade {now()}, {machine()}.\n\n{table(rows)}"
-    print(page)
-    if options.save:
-        write_table(options.save, page, {"command": command, "rows": rows, **machine()})
+    publish(__file__, given, "What imports cost", table(rows), {"rows": rows}, options.save)
     return rows
 
 

@@ -13,25 +13,23 @@ import argparse
 import asyncio
 import json
 import random
-import shlex
 import shutil
-import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pages import publish
 from service_client import Connections, Service
+from throughput import engines_of
 
 from annotations.document import Document
 from annotations.reading import annotated_documents
 from annotations.storage import read_jsonl, write_jsonl
 from inference.archive.job import processes, tag_archive
 from inference.archive.settings import Settings
-from inference.engines.choice import ENGINES, hindrance
-from inference.engines.export import export
+from inference.engines.choice import ENGINES
 from inference.tagger import Encoded, Tagger
-from training.run_directory import machine, now, write_table
 from training.shell import progress, quiet_libraries
 
 ALPHABETS = (
@@ -114,11 +112,13 @@ def by_archive(folder: Path, documents: Sequence[Document], place: Path, engine:
     return [plain(document) for part in parts for document in read_jsonl(part)]
 
 
-def ways(folder: Path, documents: Sequence[Document], place: Path) -> dict[str, tuple[bool, Callable[[], Found]]]:
+def ways(
+    folder: Path, taggers: Mapping[str, Tagger], documents: Sequence[Document], place: Path
+) -> dict[str, tuple[bool, Callable[[], Found]]]:
     """What is compared: whether it must be the same, and how it comes about."""
 
     def doors(engine: str) -> dict[str, tuple[bool, Callable[[], Found]]]:
-        tagger = Tagger.load(folder, engine=engine)
+        tagger = taggers[engine]
         return {
             f"{engine}: a stream": (True, lambda: [plain(one) for one in tagger.tag(documents)]),
             f"{engine}: encoded one by one": (
@@ -132,10 +132,10 @@ def ways(folder: Path, documents: Sequence[Document], place: Path) -> dict[str, 
         }
 
     found = doors("torch")
-    for name, kind in ENGINES.items():
-        if name != "torch" and hindrance(name) is None:
-            other = Tagger.load(folder, engine=name)
-            found[f"{name}: a stream"] = (kind.exact, lambda other=other: [plain(one) for one in other.tag(documents)])  # type: ignore[misc]
+    for name, tagger in taggers.items():
+        if name != "torch":
+            stream = (ENGINES[name].exact, lambda tagger=tagger: [plain(one) for one in tagger.tag(documents)])
+            found[f"{name}: a stream"] = stream  # type: ignore[assignment]
     return found
 
 
@@ -177,16 +177,13 @@ def measured(checkpoint: Path, data: Path, count: int) -> list[Json]:
         folder = shutil.copytree(checkpoint, place / "checkpoint", ignore=shutil.ignore_patterns("engines"))
         reference = Tagger.load(folder, engine="torch")
         gold = annotated_documents([data], reference.schema)[0]
-        for engine, kind in ENGINES.items():
-            if kind.load and hindrance(engine) is None:
-                progress(f"{engine}: exporting")
-                export(folder, engine, gold)
+        taggers = engines_of(folder, gold)
         words = [word for document in gold for word in document.text.split()]
         texts = [Document(id=f"random-{n}", text=text, target=TARGET) for n, text in enumerate(strings(count, words))]
         documents = [*(document.with_labels({}) for document in gold), *texts]
         wanted = [plain(reference.tag(document)) for document in documents]
         rows = []
-        for way, (must, run) in ways(folder, documents, place).items():
+        for way, (must, run) in ways(folder, taggers, documents, place).items():
             rows.append(row(way, must, wanted, run()))
             progress(json.dumps(rows[-1]))
         return rows
@@ -202,11 +199,7 @@ def main(given: Sequence[str] | None = None) -> None:
     options = parser.parse_args(given)
     quiet_libraries()
     rows = measured(options.checkpoint, options.data, options.strings)
-    command = shlex.join(["python", "benchmarks/parity.py", *(sys.argv[1:] if given is None else given)])
-    page = f"# The same labels by every engine and door\n\nCommand: `{command}`\n\nMade {now()}, {machine()}.\n\n{table(rows)}"
-    print(page)
-    if options.save:
-        write_table(options.save, page, {"command": command, "rows": rows, **machine()})
+    publish(__file__, given, "The same labels by every engine and door", table(rows), {"rows": rows}, options.save)
     if any(one["different"] for one in rows if one["must"]):
         raise SystemExit(1)
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pages import publish
 
 from annotations.document import Document, FrozenDict, Span
 from annotations.resampling import resampled_blocks
@@ -28,7 +29,6 @@ from training.reports.layer_scores import score
 from training.reports.scores import seqeval_table, tag_sequences
 from training.reports.sources import Source
 from training.reports.writing import TEXT, write_report
-from training.run_directory import machine, now, write_table
 from training.shell import progress
 
 LABELS = ("LOC", "MISC", "ORG", "PER")
@@ -122,12 +122,11 @@ def measure(sentences: int, resamples: int, looped: int) -> list[dict[str, Any]]
     ]
 
 
-def table(rows: Sequence[dict[str, Any]], sentences: int, command: str) -> str:
-    """The page."""
-    about = f"{now()}, {machine()}, {sentences} sentences of {WORDS} words, each a group of its own."
+def table(rows: Sequence[dict[str, Any]], sentences: int) -> str:
+    """Markdown: a part a line."""
+    about = f"{sentences} sentences of {WORDS} words, each a group of its own."
     lines = [f"| {row['part']} | {row['seconds']:.1f} | {row['note']} |" for row in rows]
-    head = ["| | processor seconds | |", "|---|---:|---|"]
-    return "\n".join(["# What a report costs", "", f"Command: `{command}`", "", about, "", *head, *lines])
+    return "\n".join([about, "", "| | processor seconds | |", "|---|---:|---|", *lines])
 
 
 def main(given: Sequence[str] | None = None) -> list[dict[str, Any]]:
@@ -139,13 +138,8 @@ def main(given: Sequence[str] | None = None) -> list[dict[str, Any]]:
     parser.add_argument("--save", type=Path, help="also write SAVE.md and SAVE.json")
     options = parser.parse_args(given)
     rows = measure(options.sentences, options.resamples, options.loop)
-    save = f" --save {options.save}" if options.save else ""
-    given_numbers = f"--sentences {options.sentences} --resamples {options.resamples} --loop {options.loop}"
-    command = f"python benchmarks/report_speed.py {given_numbers}{save}"
-    page = table(rows, options.sentences, command)
-    print(page)
-    if options.save:
-        write_table(options.save, page, {"command": command, "sentences": options.sentences, "rows": rows, **machine()})
+    values = {"sentences": options.sentences, "rows": rows}
+    publish(__file__, given, "What a report costs", table(rows, options.sentences), values, options.save)
     return rows
 
 

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pages import publish
 from service_client import Connections, Service, read_reply
 from service_load import paragraphs
 
@@ -37,7 +38,6 @@ from inference.config import TaggerConfig
 from inference.service.messages import Offsets
 from inference.service.units import converter
 from inference.tagger import Tagger
-from training.run_directory import machine, now, write_table
 from training.shell import progress, quiet_libraries
 
 TOKEN = "endurance-token-of-nobody"
@@ -371,20 +371,8 @@ def main() -> None:
         watch = run(given.minutes, given.visitors, folder)
     finally:
         shutil.rmtree(folder)
-    text = report(watch, given.minutes)
-    print(text)
-    if given.save:
-        command = f"Command: `python benchmarks/service_endurance.py --minutes {given.minutes:g} --save {given.save}`"
-        values = {
-            "counts": watch.counts,
-            "versions": watch.versions,
-            "memory": watch.memory,
-            "failures": watch.failures,
-        }
-        about = f"{now()}, {json.dumps(machine())}"
-        write_table(
-            given.save, f"# Mixed load\n\n{command}\n\n{about}\n\n{text}", {**values, "made": now(), **machine()}
-        )
+    values = {name: getattr(watch, name) for name in ("counts", "versions", "memory", "failures")}
+    publish(__file__, None, "Mixed load", report(watch, given.minutes), values, given.save)
     if watch.failures:
         progress(f"{len(watch.failures)} failures")
         raise SystemExit(1)

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pages import publish
 from service_client import Service
 
 from annotations.document import Document
@@ -30,7 +31,6 @@ from annotations.schema import Schema
 from inference import checkpoint
 from inference.config import TaggerConfig
 from inference.tagger import Tagger
-from training.run_directory import machine, now, write_table
 from training.shell import progress, quiet_libraries
 
 GOLD = Path("annotations/gold.json")
@@ -191,8 +191,13 @@ def measure(path: Path, given: argparse.Namespace, folder: Path) -> tuple[str, d
         service.process.terminate()
         service.process.wait(120)
     text = f"{table(fast, loads, tokens)}\n\nTruncations: {truncations:.0f}."
-    about = {"engine": tagger.engine.name, "tokens": tokens, **machine(), "made": now()}
-    return text, {**about, "fast": fast, "loads": loads, "truncations": truncations}
+    about = {"engine": tagger.engine.name, "tokens": tokens}
+    return f"Engine {tagger.engine.name}.\n\n{text}", {
+        **about,
+        "fast": fast,
+        "loads": loads,
+        "truncations": truncations,
+    }
 
 
 def main() -> None:
@@ -211,11 +216,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = given.checkpoint or made_checkpoint(Path(folder) / "tagger")
         text, values = measure(path, given, Path(folder))
-    print(text)
-    if given.save:
-        command = "Command: `python benchmarks/service_load.py --save benchmarks/results/service_load`"
-        about = f"{values['made']}, {json.dumps(machine())}, engine {values['engine']}"
-        write_table(given.save, f"# The service under load\n\n{command}\n\n{about}\n\n{text}", values)
+    publish(__file__, None, "The service under load", text, values, given.save)
 
 
 if __name__ == "__main__":
