@@ -193,6 +193,16 @@ def tagger(encoders: Callable[[str], Path], config: TaggerConfig) -> Tagger:
     return Tagger(model, tokenizer, config)
 
 
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory, tagger: Tagger) -> Path:
+    """The checkpoint folder of the tagger with random heads; read it, write nothing into it."""
+    from inference import checkpoint
+
+    folder = tmp_path_factory.mktemp("model")
+    checkpoint.save(folder, tagger.engine.model, tagger.tokenizer)
+    return folder
+
+
 @pytest.fixture(autouse=True)
 def _in_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shipped configs name files relative to the repository."""

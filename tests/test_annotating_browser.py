@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from chromium import launched, needs_chromium
 from conftest import ROOT, Staff
-from playwright.sync_api import Page, sync_playwright
-from test_ml_backend import COMMAND, make_tagger, start, write_serve
+from playwright.sync_api import Page
+from service_help import make_checkpoint
+from test_ml_backend import COMMAND, start, write_serve
 
 from annotations.document import Document, Label, Labels, Span
 from annotations.labelstudio.policy import Policy
@@ -20,10 +21,7 @@ from annotations.sentences import sentences
 from annotations.storage import read_jsonl
 from inference.config import TaggerConfig
 
-CHROMIUM = os.environ.get("STANDPOINT_CHROMIUM") or next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no browser; `make chromium` installs one")
+pytestmark = needs_chromium
 SCHEMA = Schema.load(ROOT / "configs" / "schema.yaml")
 TEXT = (
     "🙂 The Taliban 🇦🇫 condemned ISIS-K.\r\n\r\n"
@@ -50,17 +48,15 @@ MARKED = """() => [...document.querySelectorAll(".htx-highlight")].map(mark => m
 @pytest.fixture
 def page(staff: Staff) -> Iterator[Page]:
     """A browser window in which the administrator is logged in."""
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with launched() as browser:
         window = browser.new_page(viewport={"width": 1280, "height": 800})
-        window.set_default_timeout(60_000)
+        window.set_default_timeout(180_000)
         window.goto(f"{staff.local.url}/user/login/")
         window.fill("input[name=email]", "admin@example.org")
         window.fill("input[name=password]", staff.local.password)
         window.click("button[type=submit]")
         window.wait_for_url(re.compile(r"^(?!.*/login)"))
         yield window
-        browser.close()
 
 
 def suggested(document: Document) -> Document:
@@ -127,7 +123,7 @@ def test_opening_a_task_brings_the_models_suggestions(
 ) -> None:
     from annotations.labelstudio.push import open_project, push
 
-    tagger = make_tagger(tmp_path / "tagger", encoders("modernbert"), config, 1)
+    tagger = make_checkpoint(tmp_path / "tagger", encoders("modernbert"), config, 1)
     settings = write_serve(tmp_path, tagger, encoders("modernbert"))
     backend = start([COMMAND, "serve", "--label-studio", str(settings)], tmp_path / "log.txt")
     try:

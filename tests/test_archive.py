@@ -29,7 +29,6 @@ from annotations.document import Document, Label, Span
 from annotations.errors import CheckpointError, ConfigError, JobError
 from annotations.schema import Schema
 from annotations.storage import read_jsonl
-from inference import checkpoint
 from inference.archive import duplicates, progress, records
 from inference.archive.documents import UnfitError, document
 from inference.archive.job import tag_archive
@@ -50,14 +49,6 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
     ".bz2": bz2.compress,
     ".zst": zstandard.ZstdCompressor().compress,
 }
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory, tagger: Tagger) -> Path:
-    """The checkpoint of a tiny tagger."""
-    folder = tmp_path_factory.mktemp("model")
-    checkpoint.save(folder, tagger.engine.model, tagger.tokenizer)
-    return folder
 
 
 @pytest.fixture

@@ -18,23 +18,13 @@ from archives import Here, archive, files, killed_again_and_again, run, started,
 from conftest import ROOT
 
 from annotations.errors import JobError
-from inference import checkpoint
 from inference.archive import crew
 from inference.archive.job import processes, tag_archive
 from inference.archive.settings import Settings
 from inference.archive.shards import Shard
 from inference.archive.tagging import Outcome
-from inference.tagger import Tagger
 
 COMMAND = [sys.executable, "-c", "from training.cli import main; main()", "tag"]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory, tagger: Tagger) -> Path:
-    """The checkpoint of a tiny tagger."""
-    folder = tmp_path_factory.mktemp("model")
-    checkpoint.save(folder, tagger.engine.model, tagger.tokenizer)
-    return folder
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-import torch
 import yaml
 from conftest import ROOT, Staff
+from service_help import make_checkpoint
 from test_main_path import gold, write_run
 from typer.testing import CliRunner
 
@@ -124,20 +124,12 @@ def write_serve(folder: Path, checkpoint: Path, encoder: Path, **more: object) -
     return path
 
 
-def make_tagger(folder: Path, encoder: Path, config: TaggerConfig, seed: int) -> Path:
-    """A checkpoint with random heads, other ones for each seed."""
-    torch.manual_seed(seed)
-    model, tokenizer = checkpoint.from_encoder(str(encoder), config, 0.1)
-    checkpoint.save(folder, model, tokenizer)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def taggers(
     tmp_path_factory: pytest.TempPathFactory, encoders: Callable[[str], Path], config: TaggerConfig
 ) -> list[Path]:
     folder = tmp_path_factory.mktemp("taggers")
-    return [make_tagger(folder / str(seed), encoders("modernbert"), config, seed) for seed in (1, 2)]
+    return [make_checkpoint(folder / str(seed), encoders("modernbert"), config, seed) for seed in (1, 2)]
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import html
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import zlib
@@ -14,18 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chromium import CHROMIUM, needs_chromium
 
 from annotations.document import Document, Label, Labels, Span
 from annotations.pages.render import html_page
 from annotations.schema import Schema
 
-CHROMIUM = os.environ.get("STANDPOINT_CHROMIUM") or next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None,
-    reason="no browser; `apt-get install chromium fonts-dejavu`, or set STANDPOINT_CHROMIUM to a Chromium or Chrome",
-)
+pytestmark = needs_chromium
 FLAGS = [
     "--headless",
     "--no-sandbox",

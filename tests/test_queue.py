@@ -231,14 +231,6 @@ def test_the_listing_cannot_steer_a_terminal(tagger: Tagger) -> None:
     assert all(letter.isprintable() for line in shown.split("\n") for letter in line)
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory, tagger: Tagger) -> Path:
-    """A checkpoint of the tagger with random heads."""
-    folder = tmp_path_factory.mktemp("queue") / "checkpoint"
-    checkpoint.save(folder, tagger.engine.model, tagger.tokenizer)
-    return folder
-
-
 def queue(*arguments: str | Path) -> Result:
     return CliRunner().invoke(app, ["labels", "queue", *map(str, arguments)])
 

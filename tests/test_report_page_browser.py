@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from chromium import launched, needs_chromium
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 from report_values import TEXTS, analysis, large
 from test_report_page import COMPARED, renamed
 
 from training.reports.pages.comparison import write_comparison_page
 from training.reports.pages.report import write_page
 
-CHROMIUM = os.environ.get("STANDPOINT_CHROMIUM") or next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no browser; `make chromium` installs one")
+pytestmark = needs_chromium
 HOSTILE = """</script </script><!-- <script <img src=x onerror='document.title = "pwned"'>\u202e\x00\x1b & 🙂"""
 NAMES = ["report", "hostile", "comparison"]
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as driver:
-        found = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with launched() as found:
         yield found
-        found.close()
 
 
 @pytest.fixture(scope="module")

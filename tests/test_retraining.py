@@ -16,8 +16,9 @@ import pytest
 from conftest import ROOT, annotate
 from hypothesis import given
 from hypothesis import strategies as st
+from service_help import make_checkpoint
 from test_main_path import SENTENCES, gold
-from test_ml_backend import PROJECT, STARTED, Serving, make_tagger, start, write_serve
+from test_ml_backend import PROJECT, STARTED, Serving, start, write_serve
 
 from annotations.document import Document
 from annotations.errors import DocumentError, ServerError
@@ -117,7 +118,7 @@ def _no_process_is_left() -> Iterator[None]:
 def random_tagger(
     tmp_path_factory: pytest.TempPathFactory, encoders: Callable[[str], Path], config: TaggerConfig
 ) -> Path:
-    return make_tagger(tmp_path_factory.mktemp("random") / "tagger", encoders("modernbert"), config, 3)
+    return make_checkpoint(tmp_path_factory.mktemp("random") / "tagger", encoders("modernbert"), config, 3)
 
 
 @pytest.fixture

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from chromium import launched, needs_chromium
+from playwright.sync_api import Browser, Page, expect
 from service_help import ADMIN, TARGET, USER, Running, in_thread, make_checkpoint
 
 from inference.config import TaggerConfig
 from inference.service.access import Access
 
-CHROMIUM = os.environ.get("STANDPOINT_CHROMIUM") or next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no browser; `make chromium` installs one")
+pytestmark = needs_chromium
 HOSTILE = """<script>document.title = "pwned"</script><img src=x onerror='document.title = "pwned"'> & 🙂\nطالبان"""
 
 
@@ -35,10 +31,8 @@ def service(checkpoint: Path) -> Iterator[Running]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as driver:
-        found = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with launched() as found:
         yield found
-        found.close()
 
 
 @pytest.fixture
