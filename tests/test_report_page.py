@@ -22,6 +22,7 @@ from test_run_comparison import GOLD, SCHEMA, result, spoilt
 from annotations.pages.colors import contrast, mix, rgb
 from training.reports.comparison import compare_results
 from training.reports.pages.comparison import comparison_page, write_comparison_page
+from training.reports.pages.elements import colours
 from training.reports.pages.error_list import task_link
 from training.reports.pages.report import report_page, write_page
 
@@ -82,7 +83,8 @@ def comparison(*spoil: int) -> Values:
     results = {"A": result(GOLD), "B": result(spoilt(GOLD, set(spoil)))}
     pairs = compare_results(results, GOLD, SCHEMA)
     named = {name: {"path": found.name, "rounds": [*found.rounds]} for name, found in results.items()}
-    return {"command": "test", "results": named, "remarks": ["one"], "pairs": [pair.to_dict() for pair in pairs]}
+    shown = {"command": "test", "results": named, "colors": {}, "remarks": ["one"]}
+    return {**shown, "pairs": [pair.to_dict() for pair in pairs]}
 
 
 COMPARED = comparison(0, 5)
@@ -291,6 +293,14 @@ def test_a_comparison_shows_verdicts_counts_and_changed_errors() -> None:
     changed = sum(len(layer["errors"]["changed"]) for layer in COMPARED["pairs"][0]["layers"])
     assert len(values["errors"]) == changed > 0
     assert "A fixes" in page and "A introduces" in page
+
+
+def test_a_comparison_has_the_schemas_colours() -> None:
+    layer, *_ = (one["layer"] for one in COMPARED["pairs"][0]["layers"])
+    label, *_ = COMPARED["pairs"][0]["layers"][0]["errors"]["by_label"]
+    page = comparison_page({**COMPARED, "colors": {layer: {label: "#123456"}}})
+    rule = colours([[{"name": label, "color": "#123456"}]]).split("}")[0]
+    assert rule in page and rule not in comparison_page(COMPARED)
 
 
 def test_colours_can_be_read() -> None:

@@ -227,6 +227,8 @@ def test_real_results_of_every_kind_are_compared(tmp_path: Path, encoders: Calla
     assert "fewer than 10 groups of documents (entity 3, stance 3, document 3)" in text
     saved = json.loads((tmp_path / "saved.json").read_text())
     assert [layer["layer"] for layer in saved["pairs"][0]["layers"]] == ["entity", "stance", "document"]
+    declared = SCHEMA.layers["entity"].labels
+    assert saved["colors"]["entity"] == {name: spec.color for name, spec in declared.items()}
     assert (tmp_path / "saved.md").read_text() == text
     both = cli("compare", tmp_path / "held", tmp_path / "scored", tmp_path / "cv")
     assert "- entity: one group of documents cannot tell A from B (micro F1 +0.000, no interval)." in both

@@ -48,7 +48,16 @@ def run(
     text = markdown(pairs, about)
     if save:
         named = {name: {"path": result.name, "rounds": [*result.rounds]} for name, result in results.items()}
-        values = {"command": command, "results": named, "remarks": remarks, "pairs": [pair.to_dict() for pair in pairs]}
+        colors = {
+            name: {label: spec.color for label, spec in layer.labels.items()} for name, layer in joint.layers.items()
+        }
+        values = {
+            "command": command,
+            "results": named,
+            "colors": colors,
+            "remarks": remarks,
+            "pairs": [pair.to_dict() for pair in pairs],
+        }
         write_table(save, text, values)
         write_comparison_page(values, save.with_name(save.name + ".html"))
     return text

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from annotations.document import Document
 from annotations.errors import DocumentError
-from annotations.schema import Kind, Layer, Schema
+from annotations.schema import Kind, LabelSpec, Layer, Schema
 from training.folds import used_labels
 from training.reports.results import Result
 
@@ -80,15 +80,16 @@ def joint_schema(results: Iterable[Result], fallback: Schema | None) -> Schema:
     for schema in told:
         for name, layer in schema.layers.items():
             before = layers.get(name, layer)
-            layers[name] = _restricted(before, dict.fromkeys([*before.names, *layer.names]))
+            layers[name] = _restricted(before, {**before.labels, **layer.labels, **before.labels})
     if not layers:
         raise DocumentError("results", "none of them tells its schema; name it with --schema")
     return Schema(layers=layers)
 
 
-def _restricted(layer: Layer, labels: Iterable[str]) -> Layer:
+def _restricted(layer: Layer, labels: Mapping[str, LabelSpec]) -> Layer:
     """The layer with these labels, without what only annotators need (two schemas may give one key to two labels)."""
-    values = {"kind": layer.kind, "targeted": layer.targeted, "labels": {name: {} for name in labels}}
+    kept = {name: {"color": spec.color} for name, spec in labels.items()}
+    values = {"kind": layer.kind, "targeted": layer.targeted, "labels": kept}
     return Layer.build(values, where="the results' schemas")
 
 
@@ -130,7 +131,7 @@ def common_layer(
     if len(labels) < (1 if layer.kind is Kind.SPANS else 2):
         say(f"layer {name!r} is not compared: both know only {len(labels)} of its labels")
         return None
-    own = Schema(layers={name: _restricted(layer, labels)})
+    own = Schema(layers={name: _restricted(layer, {label: layer.labels[label] for label in labels})})
     narrowed = [document.within({name: labels}) for document in kept]
     first, second = (
         [[found[one.id].within({name: labels}) for one in kept] for found in side.rounds] for side in sides

@@ -54,7 +54,10 @@ def comparison_page(values: Values) -> str:
         f"Comparison of {several(len(values['results']), 'result')}",
         navigation=navigation(links),
         main="".join(main),
-        colours=colours([{"name": label} for label in each] for each in labels.values()),
+        colours=colours(
+            [{"name": label, "color": values["colors"].get(layer, {}).get(label)} for label in each]
+            for layer, each in labels.items()
+        ),
     )
 
 
