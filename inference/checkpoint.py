@@ -183,7 +183,8 @@ def from_encoder(name: str, config: TaggerConfig, dropout: float) -> tuple[Stand
         raise _unreachable(name, error) from error
     if problems := list(_misfits(encoder, tokenizer, config)):
         raise CheckpointError(f"encoder {name!r}", problems)
-    encoder_config = encoder.config.to_dict()
+    # Where it was loaded from says nothing about the tagger, and would go wherever the checkpoint goes.
+    encoder_config = {key: value for key, value in encoder.config.to_dict().items() if key != "_name_or_path"}
     settings = StandpointConfig(encoder=encoder_config, tagger=config.model_dump(mode="json"), dropout=dropout)
     model = StandpointModel(settings)
     model.encoder = encoder

@@ -316,8 +316,13 @@ def test_a_folder_belongs_to_one_job(job: Settings, tmp_path: Path, model: Path)
     other = tmp_path / "other"
     shutil.copytree(model, other)
     (other / "config.json").write_text((other / "config.json").read_text() + "\n")
+    exported = tmp_path / "exported"
+    shutil.copytree(model, exported)
+    (exported / "engines" / "torch").mkdir(parents=True)
+    (exported / "engines" / "torch" / "engine.json").write_text('{"files": {"graph": "a hash"}}')
     changes: list[tuple[dict[str, Any], str]] = [
         ({"model": other}, "model is another"),
+        ({"model": exported}, "the engine's files were made anew"),
         ({"engine": "torch-bf16"}, r'--engine is another one \("torch" then, "torch-bf16" now\)'),
         ({"threads": 2}, r"--threads is another number \(1 then, 2 now\)"),
         ({"targets": ("A.",)}, "--target"),

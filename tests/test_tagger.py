@@ -6,7 +6,8 @@ import gc
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -169,3 +170,8 @@ def test_the_front_door_is_light() -> None:
     assert done.stdout.strip() == "False ['Tagger']"
     with pytest.raises(ImportError, match="Taggr"):
         from inference import Taggr  # noqa: F401
+
+
+def test_a_checkpoint_does_not_tell_where_its_encoder_lay(model: Path, encoders: Callable[[str], Path]) -> None:
+    known = str(encoders("modernbert"))
+    assert not [path.name for path in model.iterdir() if known.encode() in path.read_bytes()]

@@ -10,6 +10,7 @@ from typing import Any, Self
 from annotations.errors import ConfigError, did_you_mean
 from inference.archive.sources import Survey, installed
 from inference.archive.writing import write_durably
+from inference.engines import artefacts
 
 FORMATS = ("parquet", "jsonl")
 AUTO = "auto"
@@ -21,6 +22,7 @@ _DIFFERS = {
     "input": "the input's files are others, or have changed",
     "model": "the model is another one",
     "engine": "--engine is another one",
+    "artefact": "the engine's files were made anew",
     "threads": "--threads is another number",
     "targets": "--target is another one",
     "format": "--format is another one",
@@ -102,6 +104,7 @@ def manifest(settings: Settings, survey: Survey) -> dict[str, Any]:
         "input": {"files": survey.files, "bytes": survey.size, "fingerprint": survey.fingerprint},
         "model": settings.version,
         "engine": settings.engine,
+        "artefact": artefacts.content(settings.model, settings.engine),
         "threads": settings.threads,
         "targets": list(settings.targets),
         "format": settings.form,

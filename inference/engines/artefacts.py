@@ -5,6 +5,7 @@ It knows folders and records, not what is in the graphs.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -50,6 +51,15 @@ def check(checkpoint: str | Path, name: str) -> dict[str, Any]:
     if changed:
         raise CheckpointError(place, f"{', '.join(changed)}: missing or changed; {again}")
     return record
+
+
+def content(checkpoint: str | Path, name: str) -> str | None:
+    """A short hash of an artefact's files, as its record tells them; None where there is no record that can be read."""
+    try:
+        files = json.loads((folder(checkpoint, name) / RECORD).read_text("utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @contextmanager
