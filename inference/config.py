@@ -59,7 +59,7 @@ class TaggerConfig(Config):
     """Reading against a target; unused where no layer is targeted."""
     whole_words: bool | None = None
     """Whether spans begin and end at the edges of words; where unset, training looks whether those of its data do."""
-    batch_tokens: int = Field(default=2048, ge=16)
+    batch_tokens: int = Field(default=1024, ge=16)
     """Padded tokens in one batch when tagging; a single longer window is a batch of its own."""
     temperatures: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
     """Layer name to what its logits are divided by, so that probabilities fit; 1 where unnamed. No label changes by it."""
