@@ -9,12 +9,13 @@ Run: python benchmarks/pretraining_choices.py ../shared/corpus/news.txt.xz --sav
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from encoder_runs import save_table
+from encoder_runs import errors_told, save_table, some_of
 
 from training.pretraining.config import PretrainConfig
 from training.pretraining.log import read
@@ -38,7 +39,7 @@ def settings(corpus: Path, name: str, tokens: int, output: Path) -> PretrainConf
     """The run of one choice."""
     values: dict[str, Any] = {
         "corpora": [{"path": str(corpus)}],
-        "output": str(output / name.replace(" ", "-")),
+        "output": str(output / f"{name.replace(' ', '-')}-{tokens}"),
         "lengths": [[0.0, 128]],
         "batch_tokens": [[0.0, 3072]],
     }
@@ -82,15 +83,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--tokens", type=int, default=1_500_000)
+    parser.add_argument(
+        "--choices", default=",".join(CHOICES), help="some of them; the first is what differences are from"
+    )
     parser.add_argument("--output", type=Path, default=Path("runs/pretraining-choices"))
     parser.add_argument("--save", type=Path)
     arguments = parser.parse_args()
+    with errors_told():
+        names = some_of(list(CHOICES), arguments.choices, "--choices")
     rows = []
-    for name in CHOICES:
+    for name in names:
         rows.append(measure(arguments.corpus, name, arguments.tokens, arguments.output))
         text = table(rows)
         if arguments.save:
-            command = " ".join(["python", *sys.argv])
+            command = shlex.join(["python", *sys.argv])
             title = "What the choices of pretraining are worth"
             save_table(arguments.save, title=title, command=command, told="One seed each.", table=text, rows=rows)
     print(text)
