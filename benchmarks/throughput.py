@@ -30,6 +30,7 @@ from transformers import pipeline
 from annotations.document import Document
 from annotations.reading import annotated_documents
 from annotations.sentences import sentences
+from inference.batches import padding
 from inference.engines.choice import ENGINES, hindrance
 from inference.engines.export import export
 from inference.interop.hf import to_hf
@@ -140,6 +141,12 @@ def timed(contenders: dict[str, Contender], texts: Sequence[str], tokens: int, r
     ]
 
 
+def padding_share(tagger: Tagger, texts: Sequence[str]) -> float:
+    """Tokens of padding that the tagger's batches add, for each token of the windows."""
+    windows = tagger.encode([Document(id="text", text=text) for text in texts])
+    return padding(windows, tagger.config.batch_tokens) / sum(len(window.ids) for window in windows)
+
+
 def agreement(wanted: Spans, found: Spans | None) -> float | None:
     """F1 of spans against those of the tagger on PyTorch."""
     if found is None:
@@ -234,9 +241,11 @@ def main(given: Sequence[str] | None = None) -> None:
         contenders["spaCy NER"] = by_spacy(gold, made.layer)
         rows: dict[str, list[Row]] = {}
         sizes: dict[str, int] = {}
+        added: dict[str, float] = {}
         for kind, size in SIZES.items():
             texts, tokens = texts_of(gold, size, arguments.tokens, reference)
             sizes[kind] = round(tokens / len(texts))
+            added[kind] = padding_share(reference, texts)
             rows[kind] = timed(contenders, texts, tokens, arguments.rounds)
         texts, _ = texts_of(gold, SIZES["paragraphs"], 60 * PARAGRAPHS, reference)
         plain = contenders["transformers pipeline, batch 1"]
@@ -247,7 +256,7 @@ def main(given: Sequence[str] | None = None) -> None:
     text = table(rows, waits, per_token, peaks)
     print(text)
     if arguments.save:
-        lengths = ", ".join(f"{kind} of {tokens} tokens" for kind, tokens in sizes.items())
+        lengths = ", ".join(f"{kind} of {tokens} tokens ({added[kind]:.0%} padding)" for kind, tokens in sizes.items())
         told = (
             f"Texts drawn from the sentences of {arguments.data}: {lengths}. Median of {arguments.rounds} rounds. "
             "`times pipeline`: against the fastest of the pipeline's batch sizes. `same spans`: F1 against the spans of the "

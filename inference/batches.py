@@ -62,6 +62,16 @@ def batch_sizes(lengths: Sequence[int], budget: int) -> list[int]:
     return sizes
 
 
+def padding(windows: Sequence[Window], budget: int) -> int:
+    """How many tokens of padding `batches` adds to some windows within a budget."""
+    lengths = sorted((len(window.ids) for window in windows), reverse=True)
+    added = start = 0
+    for size in batch_sizes(lengths, budget):
+        added += size * lengths[start] - sum(lengths[start : start + size])
+        start += size
+    return added
+
+
 def collate(windows: Sequence[Window], places: Sequence[int], pad: int) -> Batch:
     """The windows at `places` as one batch."""
     chosen = [windows[place] for place in places]

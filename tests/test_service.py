@@ -273,6 +273,9 @@ def test_spans_are_the_same_text_in_every_unit(service: Running, tagger: Tagger,
 
 def test_metrics_can_be_read_and_count(service: Running) -> None:
     names = ["requests_total", "documents_total", "tokens_total", "characters_total", "batch_documents_sum"]
+    padding = service.metric("standpoint_padding_tokens_total")
+    service.tag(documents=[{"text": "Kabul."}, {"text": "The Taliban met in Kabul, and Reuters said so. " * 3}])
+    assert service.metric("standpoint_padding_tokens_total") > padding
     before = {name: service.metric(f"standpoint_{name}") for name in names}
     service.tag(text=TEXTS[0], target=TARGET)
     after = {name: service.metric(f"standpoint_{name}") for name in names}

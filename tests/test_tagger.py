@@ -18,6 +18,7 @@ from annotations.document import Document, Labels, Span
 from annotations.errors import DocumentError
 from annotations.lint.edges import mid_word
 from annotations.sentences import sentences
+from inference.batches import batches, padding
 from inference.tagger import Tagger
 
 LONG = ("The Taliban met al-Qaeda in Kabul on Friday. Officials denied it. " * 3100)[:200_000]
@@ -175,3 +176,11 @@ def test_the_front_door_is_light() -> None:
 def test_a_checkpoint_does_not_tell_where_its_encoder_lay(model: Path, encoders: Callable[[str], Path]) -> None:
     known = str(encoders("modernbert"))
     assert not [path.name for path in model.iterdir() if known.encode() in path.read_bytes()]
+
+
+@given(texts=st.lists(TEXTS, min_size=1, max_size=8), budget=st.integers(16, 600))
+def test_padding_is_counted_as_batches_have_it(tagger: Tagger, texts: list[str], budget: int) -> None:
+    windows = tagger.encode([Document(id=str(number), text=text) for number, text in enumerate(texts)])
+    config = tagger.config.model_copy(update={"batch_tokens": budget})
+    masks = [batch.attention_mask for batch in batches(windows, config, 0)]
+    assert padding(windows, budget) == sum(int((mask == 0).sum()) for mask in masks)

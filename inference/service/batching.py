@@ -12,20 +12,36 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from annotations.document import Document
-from inference.batches import Batch
+from inference.batches import Batch, padding
 from inference.engines.engine import Engine
 from inference.model import Logits
 from inference.tagger import Encoded, Tagger
 
 
+class Tagged(NamedTuple):
+    """A batch that has been tagged."""
+
+    documents: int
+    tokens: int
+    """Those of the documents' windows, context and special ones included."""
+    padding: int
+    """Tokens that the model read beside them and nobody wrote."""
+    budget: int
+    """As many tokens as it might have had."""
+    waited: Sequence[float]
+    """Seconds that each document waited."""
+    seconds: float
+    """How long it took."""
+
+
 class Observer(Protocol):
     """Who is told of every batch."""
 
-    def tagged(self, documents: int, tokens: int, budget: int, waited: Sequence[float], seconds: float) -> None:
-        """`waited`: seconds that each document waited; `seconds`: how long the batch took."""
+    def tagged(self, batch: Tagged) -> None:
+        """A batch has been tagged."""
 
 
 @dataclass
@@ -120,7 +136,9 @@ class Batcher:
             return
         waited = [began - one.since for one in some]
         tokens = sum(one.tokens for one in some)
-        self.observer.tagged(len(some), tokens, self.tokens, waited, time.monotonic() - began)
+        seconds = time.monotonic() - began
+        added = padding([window for one in some for window in one.encoded.windows], some[0].tagger.config.batch_tokens)
+        self.observer.tagged(Tagged(len(some), tokens, added, self.tokens, waited, seconds))
         for one, document in zip(some, documents, strict=True):
             one.done.set_result(document)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from inference.service.batching import Tagged
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60)
@@ -29,6 +31,7 @@ class Metrics:
         )
         self._documents = Counter("standpoint_documents", "Documents answered", ["outcome"], registry=one)
         self._tokens = Counter("standpoint_tokens", "Tokens read, context and special ones included", registry=one)
+        self._padding = Counter("standpoint_padding_tokens", "Padding read beside them", registry=one)
         self._characters = Counter("standpoint_characters", "Code points of tagged texts", registry=one)
         self._truncated = Counter(
             "standpoint_truncations", "Documents of which some letter was not read; must be 0", registry=one
@@ -63,13 +66,14 @@ class Metrics:
         self._characters.inc(characters)
         self._truncated.inc(truncated)
 
-    def tagged(self, documents: int, tokens: int, budget: int, waited: Sequence[float], seconds: float) -> None:
+    def tagged(self, batch: Tagged) -> None:
         """A batch has been tagged."""
-        self._tokens.inc(tokens)
-        self._batch_seconds.observe(seconds)
-        self._batch_documents.observe(documents)
-        self._fill.observe(tokens / budget)
-        for one in waited:
+        self._tokens.inc(batch.tokens)
+        self._padding.inc(batch.padding)
+        self._batch_seconds.observe(batch.seconds)
+        self._batch_documents.observe(batch.documents)
+        self._fill.observe(batch.tokens / batch.budget)
+        for one in batch.waited:
             self._waited.observe(one)
 
     def reloaded(self, outcome: str) -> None:
