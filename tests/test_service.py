@@ -111,19 +111,22 @@ def test_many_documents_and_a_bad_one_among_them(service: Running, tagger: Tagge
     assert answered(bodies[11]) == places(tagger.tag(TEXTS[1], target=TARGET))
 
 
+@pytest.mark.parametrize("stage", ["answer", "decode"])
 def test_a_document_that_breaks_the_model_does_not_spoil_its_batch(
-    service: Running, tagger: Tagger, monkeypatch: pytest.MonkeyPatch
+    stage: str, service: Running, tagger: Tagger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert service.api is not None
     served = service.api.models.current.tagger
-    whole = served.tag_encoded
+    whole = getattr(served, stage)
+    [broken] = served.encode([Document(id="a", text="BROKEN")])
 
-    def breaks(encoded: Any) -> list[Document]:
-        if any("BROKEN" in one.document.text for one in encoded):
-            raise RuntimeError(f"what the text said: {encoded[0].document.text}")
-        return whole(encoded)
+    def breaks(first: Any, *rest: Any) -> Any:
+        # `answer` takes windows, `decode` takes documents first.
+        if any(one.ids == broken.ids if stage == "answer" else one.text == "BROKEN" for one in first):
+            raise RuntimeError("what the text said: BROKEN")
+        return whole(first, *rest)
 
-    monkeypatch.setattr(served, "tag_encoded", breaks)
+    monkeypatch.setattr(served, stage, breaks)
     texts = ["Kabul is quiet.", "BROKEN", "VOA said so."]
     bodies = service.tag(documents=[{"text": text} for text in texts]).json()["documents"]
     assert bodies[1]["error"]["status"] == 500

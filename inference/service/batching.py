@@ -9,16 +9,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from annotations.document import Document
 from inference.batches import Batch, padding
+from inference.decoding import Answer
 from inference.engines.engine import Engine
 from inference.model import Logits
 from inference.tagger import Encoded, Tagger
+from inference.windows import Window, together
 
 
 class Tagged(NamedTuple):
@@ -56,7 +58,7 @@ class Waiting:
 
 
 class Batcher:
-    """One thread that tags what waits; a document that fails alone fails alone."""
+    """One thread that reads what waits, and one that decodes what was read; a document that fails alone fails alone."""
 
     def __init__(self, name: str, *, tokens: int, wait_seconds: float, observer: Observer) -> None:
         self.tokens, self.wait_seconds, self.observer = tokens, wait_seconds, observer
@@ -64,6 +66,9 @@ class Batcher:
         self._queued_tokens = 0
         self._arrived = threading.Condition()
         self._closing = False
+        self._decoder = ThreadPoolExecutor(1, f"{name}-decode")
+        # One batch is decoded while the next one is read; no more than that, or answers would pile up.
+        self._undecoded = threading.Semaphore(2)
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
@@ -92,6 +97,7 @@ class Batcher:
             self._closing = True
             self._arrived.notify()
         self._thread.join()
+        self._decoder.shutdown()
 
     def _work(self) -> None:
         while taken := self._take():
@@ -125,22 +131,47 @@ class Batcher:
     def _tag(self, some: Sequence[Waiting]) -> None:
         began = time.monotonic()
         try:
-            documents = some[0].tagger.tag_encoded([one.encoded for one in some])
+            windows = together([one.encoded.windows for one in some])
+            answers = some[0].tagger.answer(windows)
         except Exception as error:
-            if len(some) == 1:
-                some[0].done.set_exception(error)
-                return
-            # One of them is to blame, and the others shall not suffer for it.
-            for one in some:
-                self._tag([one])
+            self._failed(some, error)
             return
-        waited = [began - one.since for one in some]
-        tokens = sum(one.tokens for one in some)
-        seconds = time.monotonic() - began
-        added = padding([window for one in some for window in one.encoded.windows], some[0].tagger.config.batch_tokens)
-        self.observer.tagged(Tagged(len(some), tokens, added, self.tokens, waited, seconds))
+        self._undecoded.acquire()
+        self._decoder.submit(self._decode, some, windows, answers, began)
+
+    def _decode(self, some: Sequence[Waiting], windows: list[Window], answers: list[Answer], began: float) -> None:
+        tagger = some[0].tagger
+        try:
+            documents = tagger.decode([one.encoded.document for one in some], windows, answers)
+        except Exception as error:
+            self._failed(some, error)
+            return
+        finally:
+            self._undecoded.release()
+        now = time.monotonic()
+        self.observer.tagged(
+            Tagged(
+                documents=len(some),
+                tokens=sum(one.tokens for one in some),
+                padding=padding(windows, tagger.config.batch_tokens),
+                budget=self.tokens,
+                waited=[began - one.since for one in some],
+                seconds=now - began,
+            )
+        )
         for one, document in zip(some, documents, strict=True):
             one.done.set_result(document)
+
+    def _failed(self, some: Sequence[Waiting], error: Exception) -> None:
+        """One of them is to blame, and the others shall not suffer for it."""
+        if len(some) == 1:
+            some[0].done.set_exception(error)
+            return
+        for one in some:
+            try:
+                one.done.set_result(one.tagger.tag_encoded([one.encoded])[0])
+            except Exception as own:
+                one.done.set_exception(own)
 
 
 class Turns:
