@@ -149,7 +149,7 @@ def table(fast: dict[str, list[Any]], loads: Sequence[Any], tokens: float) -> st
         lines.append(f"| {' | '.join(told)} |")
     lines += [
         "",
-        "| offered, requests/s (share) | answered/s | p50, ms | p99, ms | documents a batch | batch fill | refused (429) |",
+        "| offered, requests/s (share) | answered/s | p50, ms | p99, ms | documents a batch | batch fill | refused (429, 503) |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in loads:
@@ -159,7 +159,7 @@ def table(fast: dict[str, list[Any]], loads: Sequence[Any], tokens: float) -> st
             *(f"{row[name]:.0f}" for name in ("p50_ms", "p99_ms")),
             f"{row['documents_a_batch']:.1f}",
             f"{row['fill']:.0%}",
-            str(row["statuses"].get("429", 0)),
+            ", ".join(str(row["statuses"].get(status, 0)) for status in ("429", "503")),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
