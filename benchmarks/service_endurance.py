@@ -132,12 +132,14 @@ class Clients:
         self.watch.counts[f"{kind} {status}"] += 1
         return status, content
 
-    def expect(self, kind: str, status: int, *wanted: int) -> bool:
+    def expect(self, kind: str, answer: tuple[int, bytes], *wanted: int) -> bool:
         """Whether the status is as wanted; a full queue and the end are no failures."""
+        status, content = answer
         if status in (0, 429) or (status == 503 and self.watch.ending):
             return False
         if status not in wanted:
-            self.watch.fail(f"{kind}: status {status}, not {wanted}")
+            told = content[:200].decode("utf-8", "replace")
+            self.watch.fail(f"{kind}: status {status}, not {wanted}: {told}")
         return status == 200
 
     async def good(self) -> None:
@@ -145,7 +147,7 @@ class Clients:
         place, unit = self.draw.randrange(len(self.watch.texts)), self.draw.choice(list(Offsets))
         body = {"text": self.watch.texts[place], "target": TARGET, "offsets": unit}
         status, content = await self.ask("good", json.dumps(body).encode())
-        if self.expect("good", status, 200):
+        if self.expect("good", (status, content), 200):
             self.watch.compare(place, json.loads(content), unit)
 
     async def many(self) -> None:
@@ -154,7 +156,7 @@ class Clients:
         documents: list[Any] = [{"text": self.watch.texts[place]} for place in places]
         documents[3] = self.draw.choice([{"text": 7}, {"text": "\ud800"}, "none", {"text": "a", "b": 1}])
         status, content = await self.ask("many", json.dumps({"documents": documents, "target": TARGET}).encode())
-        if self.expect("many", status, 200):
+        if self.expect("many", (status, content), 200):
             self._compare_all(places, json.loads(content)["documents"])
 
     async def stream(self) -> None:
@@ -163,7 +165,7 @@ class Clients:
         rows = [json.dumps({"text": self.watch.texts[place], "target": TARGET}).encode() for place in places]
         rows[3] = b"\xff{"
         status, content = await self.ask("stream", b"\n".join(rows) + b"\n", "application/x-ndjson")
-        if self.expect("stream", status, 200):
+        if self.expect("stream", (status, content), 200):
             self._compare_all(places, [json.loads(line) for line in content.splitlines()])
 
     def _compare_all(self, places: Sequence[int], bodies: Sequence[Said]) -> None:
@@ -181,12 +183,11 @@ class Clients:
     async def huge(self) -> None:
         """A text or a body over the limit, or a long text within it."""
         if self.draw.random() < 0.3:
-            status, _ = await self.ask("long", json.dumps({"text": "Kabul is quiet. " * 3000}).encode())
-            self.expect("long", status, 200)
+            answer = await self.ask("long", json.dumps({"text": "Kabul is quiet. " * 3000}).encode())
+            self.expect("long", answer, 200)
         else:
             size = self.draw.choice([60_000, 5_000_000])
-            status, _ = await self.ask("huge", json.dumps({"text": "a" * size}).encode())
-            self.expect("huge", status, 413)
+            self.expect("huge", await self.ask("huge", json.dumps({"text": "a" * size}).encode()), 413)
 
     async def malformed(self) -> None:
         """Bodies that are no request."""
@@ -200,13 +201,12 @@ class Clients:
             b'{"text": 1}',
             b'{"tex": "a"}',
         ]
-        status, _ = await self.ask("malformed", self.draw.choice(bodies))
-        self.expect("malformed", status, 400, 422)
+        self.expect("malformed", await self.ask("malformed", self.draw.choice(bodies)), 400, 422)
 
     async def unauthorised(self) -> None:
         """A token that nobody gave."""
-        status, _ = await self.ask("unauthorised", b'{"text": "a"}', token="wrong" * 5)
-        self.expect("unauthorised", status, 401)
+        answer = await self.ask("unauthorised", b'{"text": "a"}', token="wrong" * 5)
+        self.expect("unauthorised", answer, 401)
 
     async def slow(self) -> None:
         """A head or a body that drips, until the service has enough of it."""
