@@ -65,8 +65,8 @@ def _openvino_int8(folder: Path) -> Encode:
 
 ENGINES = {
     "cuda-bf16": Kind("torch", None, gpu=True),
-    "openvino-bf16": Kind("openvino", _openvino_bf16, bf16=True),
     "openvino-int8": Kind("openvino", _openvino_int8, bits8=True),
+    "openvino-bf16": Kind("openvino", _openvino_bf16, bf16=True),
     "openvino": Kind("openvino", _openvino, exact=True),
     "onnx": Kind("onnxruntime", _onnx, exact=True),
     "onnx-int8": Kind("onnxruntime", _onnx, bits8=True),
