@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import shutil
 import statistics
 import sys
@@ -37,9 +38,6 @@ SHAPES: dict[str, dict[str, int]] = {
     "8x192": {"layers": 8, "width": 192, "intermediate": 384, "heads": 3},
 }
 ROWS, LENGTH = 8, 256
-COMMAND = (
-    "python benchmarks/encoder_shapes.py --data DATA --prepared runs/encoder --save benchmarks/results/encoder_shapes"
-)
 
 
 def pretrained(name: str, prepared: Path, minutes: float, runs: Path) -> Path:
@@ -126,11 +124,12 @@ def main() -> None:
         rows.append(measure(name, arguments, results))
         text = table(rows)
         if arguments.save:
+            command = shlex.join(["python", "benchmarks/encoder_shapes.py", *sys.argv[1:]])
             told = (
                 f"{arguments.minutes:g} minutes of pretraining each; percent strict micro F1 on the proxy's slices, "
                 f"seeds {arguments.seeds}."
             )
-            save_table(arguments.save, title="Shapes of encoders", command=COMMAND, told=told, table=text, rows=rows)
+            save_table(arguments.save, title="Shapes of encoders", command=command, told=told, table=text, rows=rows)
     print(text)
 
 

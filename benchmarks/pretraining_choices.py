@@ -96,7 +96,7 @@ def main() -> None:
         rows.append(measure(arguments.corpus, name, arguments.tokens, arguments.output))
         text = table(rows)
         if arguments.save:
-            command = shlex.join(["python", *sys.argv])
+            command = shlex.join(["python", "benchmarks/pretraining_choices.py", *sys.argv[1:]])
             title = "What the choices of pretraining are worth"
             save_table(arguments.save, title=title, command=command, told="One seed each.", table=text, rows=rows)
     print(text)
