@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from chromium import needs_chromium
 from conftest import Staff
 from playwright.sync_api import Page
-from test_annotating_browser import CHROMIUM, page  # noqa: F401
+from test_annotating_browser import page  # noqa: F401
 from test_suspects import SCHEMA, article, changed
 from typer.testing import CliRunner
 
@@ -122,7 +123,7 @@ def test_a_review_cut_short_goes_on(staff: Staff, tmp_path: Path, monkeypatch: p
     assert all(sorted(p["model_version"] for p in task["predictions"]) == ["gold", "suggested"] for task in tasks)
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no browser; `make chromium` installs one")
+@needs_chromium
 def test_a_reviewer_sees_what_is_doubtful_and_starts_from_gold(
     staff: Staff,
     page: Page,  # noqa: F811
