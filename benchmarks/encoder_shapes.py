@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import shutil
 import statistics
 import sys
@@ -21,6 +20,7 @@ from typing import Any
 import torch
 from encoder_proxy import SETTINGS
 from encoder_runs import Encoder, Results, command_line, fine_tuned, save_table, some_of
+from pages import command_of
 from public_slices import PROXY
 from transformers import AutoModel
 
@@ -124,7 +124,7 @@ def main() -> None:
         rows.append(measure(name, arguments, results))
         text = table(rows)
         if arguments.save:
-            command = shlex.join(["python", "benchmarks/encoder_shapes.py", *sys.argv[1:]])
+            command = command_of(__file__)
             told = (
                 f"{arguments.minutes:g} minutes of pretraining each; percent strict micro F1 on the proxy's slices, "
                 f"seeds {arguments.seeds}."

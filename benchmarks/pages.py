@@ -14,6 +14,11 @@ from pathlib import Path
 from training.run_directory import machine, now, write_table
 
 
+def command_of(script: str, given: Sequence[str] | None = None) -> str:
+    """What to type for the same again; `given`: the arguments, None for the process's own."""
+    return shlex.join(["python", f"benchmarks/{Path(script).name}", *(sys.argv[1:] if given is None else given)])
+
+
 def publish(
     script: str,
     given: Sequence[str] | None,
@@ -22,8 +27,8 @@ def publish(
     values: Mapping[str, object],
     save: Path | None,
 ) -> None:
-    """Print the page; write SAVE.md and SAVE.json where a place is given. `given`: the arguments, None for the process's own."""
-    command = shlex.join(["python", f"benchmarks/{Path(script).name}", *(sys.argv[1:] if given is None else given)])
+    """Print the page; write SAVE.md and SAVE.json where a place is given. `given` as for `command_of`."""
+    command = command_of(script, given)
     made = now()
     page = f"# {title}\n\nCommand: `{command}`\n\nMade {made} on {json.dumps(machine())}.\n\n{table}"
     print(page)

@@ -9,13 +9,13 @@ Run: python benchmarks/pretraining_choices.py ../shared/corpus/news.txt.xz --sav
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from encoder_runs import errors_told, save_table, some_of
+from pages import command_of
 
 from training.pretraining.config import PretrainConfig
 from training.pretraining.log import read
@@ -96,7 +96,7 @@ def main() -> None:
         rows.append(measure(arguments.corpus, name, arguments.tokens, arguments.output))
         text = table(rows)
         if arguments.save:
-            command = shlex.join(["python", "benchmarks/pretraining_choices.py", *sys.argv[1:]])
+            command = command_of(__file__)
             title = "What the choices of pretraining are worth"
             save_table(arguments.save, title=title, command=command, told="One seed each.", table=text, rows=rows)
     print(text)

@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 from encoder_runs import Encoder, Results, Row, command_line, errors_told, run_config, save_table, some_of
+from pages import command_of
 from planted import Planted, plant
 from public_slices import Split, conll, stance, take
 
@@ -174,7 +175,7 @@ def main() -> None:
         text = table(rows)
         print(text)
         if given.save:
-            command = " ".join(["python", *sys.argv])
+            command = command_of(__file__)
             save_table(given.save, title="Suspect labels", command=command, told=TOLD, table=text, rows=rows)
 
 

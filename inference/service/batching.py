@@ -23,7 +23,7 @@ from inference.tagger import Encoded, Tagger
 from inference.windows import Window, together
 
 
-class Tagged(NamedTuple):
+class TaggedBatch(NamedTuple):
     """A batch that has been tagged."""
 
     documents: int
@@ -42,7 +42,7 @@ class Tagged(NamedTuple):
 class Observer(Protocol):
     """Who is told of every batch."""
 
-    def tagged(self, batch: Tagged) -> None:
+    def tagged(self, batch: TaggedBatch) -> None:
         """A batch has been tagged."""
 
 
@@ -150,7 +150,7 @@ class Batcher:
             self._undecoded.release()
         now = time.monotonic()
         self.observer.tagged(
-            Tagged(
+            TaggedBatch(
                 documents=len(some),
                 tokens=sum(one.tokens for one in some),
                 padding=padding(windows, tagger.config.batch_tokens),

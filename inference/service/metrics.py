@@ -7,7 +7,7 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from inference.service.batching import Tagged
+from inference.service.batching import TaggedBatch
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60)
@@ -66,7 +66,7 @@ class Metrics:
         self._characters.inc(characters)
         self._truncated.inc(truncated)
 
-    def tagged(self, batch: Tagged) -> None:
+    def tagged(self, batch: TaggedBatch) -> None:
         """A batch has been tagged."""
         self._tokens.inc(batch.tokens)
         self._padding.inc(batch.padding)
