@@ -98,11 +98,17 @@ class Encoder:
 class Results:
     """Finished runs, one file each, written whole or not at all: a killed comparison loses the run that it was in."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, saved: Path | None = None, **about: Any) -> None:
+        """`saved`: a table saved earlier, whose rows are runs as well; `about`: what every result here depends on besides."""
+        self.folder, self.about = folder, about
+        path = saved.with_suffix(".json") if saved else None
+        self.rows: list[Row] = json.loads(path.read_text("utf-8"))["rows"] if path and path.is_file() else []
 
     def get(self, key: dict[str, Any], make: Callable[[], Row]) -> Row:
         """The result of a run that is known by its key, made where it is not there yet."""
+        key = {**key, **self.about}
+        if earlier := next((row for row in self.rows if all(row.get(name) == key[name] for name in key)), None):
+            return earlier
         name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
         path = self.folder / f"{name}.json"
         if path.exists():
@@ -118,6 +124,12 @@ def key(content: str, split: Split, seed: int, settings: dict[str, Any]) -> dict
     """All that a result depends on but the code."""
     data = [fingerprint(part) for part in (split.learned, split.scored)]
     return {"encoder": content, "set": split.name, "data": data, "seed": seed, "settings": settings}
+
+
+def defaults() -> str:
+    """A hash of the product's default settings."""
+    values = RunConfig.model_json_schema()
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def fine_tuned(results: Results, encoder: Encoder, split: Split, seed: int, settings: dict[str, Any]) -> Row:

@@ -3,9 +3,9 @@
 Names (strict micro F1 of exact character spans): CoNLL-2003 on eng.testb, CrossNER-politics on its test part, worldwide newswire
 on 150 articles that no choice was made on; beside transformers' own token-classification example at its defaults on the same
 encoder, spaCy's trainable NER and a CRF on words. Stance (macro F1): NewsMTSC, beside TF-IDF, each also with the target hidden.
-Slices are whole articles or sentences, the same for every system and seed. Finished runs are kept in RUNS, so the same
-command goes on where a killed one ended; ours are kept by the defaults of the product's config, so new defaults mean new runs,
-but other changes of the code need an empty RUNS.
+Slices are whole articles or sentences, the same for every system and seed. Finished runs are kept in RUNS and in
+the saved table, so the same command goes on where an earlier one ended; ours are known by the defaults of the product's config, so
+new defaults mean new runs, but other changes of the code need an empty RUNS and no saved table.
 
 Run: python benchmarks/peers.py --data ../shared/data --save benchmarks/results/peers
 """
@@ -13,8 +13,6 @@ Run: python benchmarks/peers.py --data ../shared/data --save benchmarks/results/
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import sys
 import tempfile
 import time
@@ -32,6 +30,7 @@ from encoder_runs import (
     Row,
     command_line,
     crf,
+    defaults,
     errors_told,
     fine_tuned,
     key,
@@ -48,7 +47,6 @@ from annotations.document import Document
 from annotations.schema import Kind
 from inference.checkpoint import DEFAULT_ENCODER
 from training.baselines import tfidf_baseline
-from training.config import RunConfig
 from training.reports.evaluation import bare
 from training.shell import progress, quiet_libraries
 
@@ -182,8 +180,8 @@ def slices(name: str, whole: Split, sizes: Sequence[str]) -> dict[tuple[str, str
 
 def runs(arguments: argparse.Namespace) -> tuple[dict[tuple[str, str], Split], list[Row]]:
     """The slices, and a row for each system, slice and seed; small slices first."""
-    encoder, kept = Encoder.parse(arguments.encoder), Results(arguments.runs)
-    own = Results(arguments.runs / f"standpoint-{defaults()}")
+    encoder, kept = Encoder.parse(arguments.encoder), Results(arguments.runs, arguments.save)
+    own = Results(arguments.runs, arguments.save, defaults=defaults())
     systems = some_of(list(SYSTEMS), arguments.systems, "--systems")
     sizes = some_of(SIZES, arguments.sizes, "--sizes")
     found: dict[tuple[str, str], Split] = {}
@@ -196,12 +194,6 @@ def runs(arguments: argparse.Namespace) -> tuple[dict[tuple[str, str], Split], l
                 job = Job(kept, own, encoder, split, seed, SETTINGS.get(place, {}))
                 rows.append({**system.row(job), "name": system.title, "slice": place[0], "size": place[1]})
     return found, rows
-
-
-def defaults() -> str:
-    """A hash of the product's default settings."""
-    values = RunConfig.model_json_schema()
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def tables(found: dict[tuple[str, str], Split], rows: Sequence[Row]) -> str:

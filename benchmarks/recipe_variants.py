@@ -6,7 +6,6 @@ It knows documents, networks and losses. What a change is worth is measured by `
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import partial
@@ -54,6 +53,17 @@ def optimizer(**factors: float) -> Learn:
     def change(config: RunConfig) -> RunConfig:
         rates = {name: getattr(config.optimizer, name) * factor for name, factor in factors.items()}
         return config.model_copy(update={"optimizer": config.optimizer.model_copy(update=rates)})
+
+    return changed(change)
+
+
+def slower_below(factor: float, **values: Any) -> Learn:
+    """The product's training with each layer at so many times the rate of the one above (Howard and Ruder, 2018), and with
+    other settings."""
+
+    def change(config: RunConfig) -> RunConfig:
+        decayed = config.optimizer.model_copy(update={"layer_decay": factor})
+        return config.model_copy(update={"optimizer": decayed, **values})
 
     return changed(change)
 
@@ -193,19 +203,6 @@ class _Average(TrainerCallback):
     def on_train_end(self, args: Any, state: Any, control: Any, model: Any = None, **rest: Any) -> None:
         for mean, weight in zip(self.mean, model.parameters(), strict=True):
             weight.copy_(mean)
-
-
-class LayerDecay(LayerTrainer):
-    """Lower layers learn more slowly (Howard and Ruder, 2018): each at 0.8 times the rate of the one above."""
-
-    def _rate(self, name: str) -> float | None:
-        rate = super()._rate(name)
-        layers = self.model.encoder.config.num_hidden_layers
-        if rate is None or not name.startswith(self.model.pretrained):
-            return rate
-        found = re.search(r"\.layers\.(\d+)\.", name)
-        depth = int(found[1]) + 1 if found else 0 if "embeddings" in name else layers
-        return rate * 0.8 ** (layers - depth)
 
 
 class TwiceDropped(LayerTrainer):

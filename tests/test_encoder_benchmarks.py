@@ -26,7 +26,7 @@ import encoder_proxy
 import encoder_runs
 import encoder_scores
 import public_slices
-from encoder_runs import Encoder, Results, fine_tuned
+from encoder_runs import Encoder, Results, fine_tuned, save_table
 from public_slices import PROXY, WHOLE, Split, take
 
 DATA = os.environ.get("STANDPOINT_DATA")
@@ -173,6 +173,21 @@ def test_finished_runs_are_kept(tiny: Path, data: Path, tmp_path: Path, monkeypa
         values = {"results": results, "encoder": encoder, "split": conll, "seed": 0, "settings": {"epochs": 1}}
         fine_tuned(**{**values, **other})
     assert done == [("one", "CoNLL-2003", 1, 1), ("one", "CoNLL-2003", 0, 2)]
+
+
+def test_rows_of_a_saved_table_are_finished_runs(tmp_path: Path) -> None:
+    made: list[str] = []
+
+    def make() -> dict[str, Any]:
+        made.append("run")
+        return {"score": len(made)}
+
+    row = {**Results(tmp_path / "runs", defaults="a").get({"seed": 0}, make), "name": "shown"}
+    save_table(tmp_path / "table", title="T", command="c", told="", table="", rows=[row])
+    later = Results(tmp_path / "elsewhere", tmp_path / "table", defaults="a")
+    assert later.get({"seed": 0}, make) == row
+    assert [later.get({"seed": 1}, make)["score"], len(made)] == [2, 2]
+    assert Results(tmp_path / "elsewhere", tmp_path / "table", defaults="b").get({"seed": 0}, make)["score"] == 3
 
 
 def test_what_is_learned_is_scored(tiny: Path, data: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import make_tokenizer
 from test_main_path import gold
+from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, DistilBertTokenizer, ElectraTokenizer
 
 from annotations.document import Document
@@ -19,7 +20,7 @@ from inference.config import TaggerConfig
 from inference.tagger import Tagger
 from inference.windows import encode
 from training.config import RunConfig
-from training.trainer import fine_tune, plain_attention
+from training.trainer import fine_tune, layers_below_top, plain_attention
 
 BERT = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
 DEBERTA = {
@@ -120,6 +121,24 @@ def test_a_family_learns_is_saved_and_tags(
 
 def spans(document: Any) -> list[tuple[int, int, str]]:
     return [(span.start, span.end, span.label) for span in document.spans("entity")]
+
+
+@pytest.mark.parametrize("architecture", QUIRKS)
+def test_a_layer_is_found_by_the_names_of_its_weights(
+    architecture: str, published: Callable[[str], Path], config: TaggerConfig
+) -> None:
+    model, _ = checkpoint.from_encoder(str(published(architecture)), config, 0.1)
+    count = model.encoder.config.num_hidden_layers
+    (layers,) = (part for part in model.encoder.modules() if isinstance(part, nn.ModuleList) and len(part) == count)
+    below = {id(weight): count - 1 - place for place, layer in enumerate(layers) for weight in layer.parameters()}
+    embeddings = {id(weight) for weight in model.encoder.get_input_embeddings().parameters()}
+    for name, weight in model.named_parameters():
+        if name.startswith(model.pretrained):
+            found = layers_below_top(name, count)
+            expected = (
+                {below[id(weight)]} if id(weight) in below else {count} if id(weight) in embeddings else {0, count}
+            )
+            assert found in expected, name
 
 
 @pytest.mark.parametrize("architecture", QUIRKS)

@@ -234,10 +234,10 @@ def test_the_tables_from_end_to_end(
 
 
 def test_new_defaults_are_new_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = peers.defaults()
-    assert before == peers.defaults()
-    monkeypatch.setattr(peers.RunConfig, "model_json_schema", lambda: {"epochs": 31})
-    assert peers.defaults() != before
+    before = encoder_runs.defaults()
+    assert before == encoder_runs.defaults()
+    monkeypatch.setattr(encoder_runs.RunConfig, "model_json_schema", lambda: {"epochs": 31})
+    assert encoder_runs.defaults() != before
 
 
 def test_unknown_systems_and_sizes_are_told(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,6 +44,21 @@ def test_fresh_weights_learn_at_the_heads_rate(
         assert rates[id(parameter)] == (run.optimizer.lr if pretrained else run.optimizer.head_lr), name
 
 
+def test_lower_layers_learn_more_slowly(config: TaggerConfig, encoders: Callable[[str], Path], tmp_path: Path) -> None:
+    values = {"tagger": config.model_dump(mode="json"), "data": {"train": ["x"]}, "output": str(tmp_path / "run")}
+    start = str(encoders("modernbert"))
+    optimizer = {"lr": 1e-3, "head_lr": 2e-3, "layer_decay": 0.5}
+    run = resolved(RunConfig.build({**values, "encoder": start, "optimizer": optimizer}, where="test"))
+    model, tokenizer = checkpoint.from_encoder(start, config, 0.1)
+    trainer = trainer_for(run, model, tokenizer, dataset(gold(2), tokenizer, config), tmp_path / "run")
+    rates = {
+        id(parameter): group["lr"] for group in trainer.create_optimizer().param_groups for parameter in group["params"]
+    }
+    for name, parameter in model.named_parameters():
+        parts = {"encoder.layers.0.": 5e-4, "encoder.embeddings.": 2.5e-4, "encoder.": 1e-3, "": 2e-3}
+        assert rates[id(parameter)] == next(rate for part, rate in parts.items() if name.startswith(part)), name
+
+
 def test_attention_is_plain_while_training_and_fused_afterwards(
     config: TaggerConfig, encoders: Callable[[str], Path]
 ) -> None:

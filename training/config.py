@@ -31,6 +31,8 @@ class OptimizerConfig(Config):
     """Peak learning rate of the encoder; `training.recipe` chooses one for its family and size where unset."""
     head_lr: float | None = Field(default=None, gt=0)
     """Peak learning rate of heads and reader, which start from random weights; chosen likewise where unset."""
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    """Each of the encoder's layers learns at so many times the rate of the one above, the embeddings last."""
     weight_decay: float = Field(default=0.01, ge=0)
     """Weight decay."""
     warmup: float = Field(default=0.1, ge=0, lt=1)

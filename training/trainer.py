@@ -5,6 +5,7 @@ It knows how to train. Run folders, reports and folds are made elsewhere.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -32,6 +33,9 @@ from training.recipe import TINY, completed, resolved
 from training.safeguards import PART, LossCheck, last_checkpoint, saving, take_place
 from training.sharding import gathered, prepare
 from training.tracking import TENSORBOARD, event_writers, require_trackers
+
+LAYER = re.compile(r"^encoder\.(?:.+\.)?layers?\.(\d+)\.")
+"""The place of a parameter's layer in its name, in BERT's family and in ModernBERT's."""
 
 
 class LayerTrainer(Trainer):
@@ -111,7 +115,11 @@ class LayerTrainer(Trainer):
         run = self.run_config
         if run.lora is not None and ADAPTER in name:
             return run.lora.lr
-        return run.optimizer.lr if name.startswith(self.model.pretrained) else run.optimizer.head_lr
+        if not name.startswith(self.model.pretrained):
+            return run.optimizer.head_lr
+        assert run.optimizer.lr is not None
+        below = layers_below_top(name, self.model.encoder.config.num_hidden_layers)
+        return run.optimizer.lr * run.optimizer.layer_decay**below
 
     def _get_output_dir(self, trial: Any) -> str:
         folder: str = super()._get_output_dir(trial)
@@ -130,6 +138,14 @@ class LayerTrainer(Trainer):
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             take_place(folder, self.args.save_total_limit)
+
+
+def layers_below_top(name: str, layers: int) -> int:
+    """How far a parameter lies below the encoder's last layer, by its name: embeddings below the first, what follows the
+    layers or belongs to all of them beside the last (Howard and Ruder, 2018, discriminative fine-tuning)."""
+    if found := LAYER.match(name):
+        return layers - 1 - int(found[1])
+    return layers if name.startswith("encoder.") and "embeddings" in name else 0
 
 
 def fine_tune(config: RunConfig, documents: Sequence[Document], folder: Path, *, events: Path | None = None) -> Tagger:
