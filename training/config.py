@@ -88,8 +88,8 @@ class RunConfig(Config):
     """Dropout in front of the heads and in the reader."""
     token_masking: float = Field(default=0.0, ge=0, lt=1)
     """Share of a text's tokens shown as the mask token while training."""
-    bf16: bool = True
-    """Train in bfloat16 autocast; weights stay 32-bit."""
+    bf16: bool | None = None
+    """Train in bfloat16 autocast, weights staying 32-bit; where unset, on hardware that multiplies in it."""
     seed: int = Field(default=0, ge=0)
     """Seeds initial heads, order and dropout."""
     trainer: dict[str, Any] = {}

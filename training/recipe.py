@@ -32,6 +32,7 @@ from transformers import AutoModel, PreTrainedConfig
 
 from annotations.errors import CheckpointError, first_line
 from inference.checkpoint import encoder_config
+from inference.hardware import has_bf16
 from training.config import RunConfig
 
 
@@ -125,12 +126,17 @@ def is_open(config: RunConfig) -> bool:
 
 
 def resolved(config: RunConfig) -> RunConfig:
-    """The config with every number that it leaves open; one without such comes back as it is, its encoder unread.
+    """The config with every number that it leaves open, and with a precision that the hardware has; one without open numbers
+    has its encoder unread.
 
     Raises:
         CheckpointError: like `look_at`.
     """
-    return completed(config, recipe_for(look_at(config.encoder))) if is_open(config) else config
+    return completed(config, recipe_for(look_at(config.encoder))) if is_open(config) else _with_precision(config)
+
+
+def _with_precision(config: RunConfig) -> RunConfig:
+    return config if config.bf16 is not None else config.model_copy(update={"bf16": has_bf16()})
 
 
 def recipe_facts(encoder: Encoder, given: RunConfig, chosen: RunConfig) -> dict[str, Any]:
@@ -141,6 +147,7 @@ def recipe_facts(encoder: Encoder, given: RunConfig, chosen: RunConfig) -> dict[
         "parameters": encoder.parameters,
         "parameters_without_embeddings": encoder.body,
         "size": recipe_for(encoder).size,
+        "bf16": chosen.bf16,
         "numbers": {
             name: {"value": value, "chosen_by": "recipe" if before[name] is None else "config"}
             for name, value in after.items()
@@ -159,7 +166,7 @@ def _numbers(config: RunConfig) -> dict[str, float | None]:
 
 
 def completed(config: RunConfig, recipe: Recipe) -> RunConfig:
-    """The config with a recipe's numbers where it has none of its own."""
+    """The config with a recipe's numbers, and the hardware's precision, where it has none of its own."""
     given = config.optimizer
     rates = {
         "lr": recipe.lr if given.lr is None else given.lr,
@@ -169,6 +176,5 @@ def completed(config: RunConfig, recipe: Recipe) -> RunConfig:
     if lora is not None and lora.lr is None:
         lora = lora.model_copy(update={"lr": recipe.lora_lr})
     epochs = recipe.epochs if config.epochs is None else config.epochs
-    return config.model_copy(
-        update={"optimizer": given.model_copy(update=rates), "lora": lora, "epochs": float(epochs)}
-    )
+    changes = {"optimizer": given.model_copy(update=rates), "lora": lora, "epochs": float(epochs)}
+    return _with_precision(config).model_copy(update=changes)

@@ -22,6 +22,7 @@ from annotations.document import Document
 from annotations.errors import ConfigError
 from annotations.storage import fingerprint, write_json, write_text
 from inference.checkpoint import encoder_version
+from inference.hardware import instructions
 from inference.verification import package
 from training.config import RunConfig
 
@@ -162,11 +163,16 @@ def provenance(config: RunConfig, documents: Iterable[Document]) -> dict[str, An
 
 
 def hardware() -> dict[str, Any]:
-    """The processor, the threads torch uses, and the accelerator if there is one."""
+    """The processor, its instructions, the threads torch uses, and the accelerator if there is one."""
     lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {"processor": models[0] if models else platform.machine(), "threads": torch.get_num_threads(), "gpu": gpu}
+    return {
+        "processor": models[0] if models else platform.machine(),
+        "instructions": instructions(),
+        "threads": torch.get_num_threads(),
+        "gpu": gpu,
+    }
 
 
 def packages() -> dict[str, str | None]:

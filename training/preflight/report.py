@@ -14,7 +14,7 @@ The JSON object, with every length in tokens of the encoder, every time in secon
         "tokens": {"sentences", "tokens", "windows",     of the distinct texts to learn from
                    "sentence_tokens": {"median", "percentile_95", "longest", "window", "window_without_context"}},
         "recipe": {"family": "modernbert", "parameters": 7081216, "parameters_without_embeddings": 3935488, "size": "tiny",
-                   "numbers": {"optimizer.lr": {"value": 0.0005, "chosen_by": "recipe"}, …}},      or "config"
+                   "bf16": true, "numbers": {"optimizer.lr": {"value": 0.0005, "chosen_by": "recipe"}, …}},      or "config"
         "cost": {"windows", "parameters", "trainable_parameters", "batches_per_epoch", "steps_per_epoch", "steps",
                  "estimate": {"seconds", "seconds_per_step": {"mean", "fastest", "slowest", "measured"},
                               "memory_bytes", "memory_of", "threads", "how"}}
@@ -116,6 +116,7 @@ def _recipe(facts: Mapping[str, Any]) -> Iterator[str]:
         own = [f"{name}={each['value']:g}" for name, each in facts["numbers"].items() if each["chosen_by"] == who]
         if own:
             yield f"{words}: {' '.join(own)}"
+    yield f"computes in {'bfloat16, weights stay 32-bit' if facts['bf16'] else '32-bit floats'}"
 
 
 def _cost(facts: Mapping[str, Any]) -> Iterator[str]:

@@ -113,8 +113,8 @@ class PretrainConfig(Config):
     """How weights move."""
     held_out_tokens: int = Field(default=32_768, ge=0)
     """Tokens kept from training to report the loss on, with 15% of the tokens masked."""
-    bf16: bool = True
-    """Compute in bfloat16 autocast; weights stay 32-bit."""
+    bf16: bool | None = None
+    """Compute in bfloat16 autocast, weights staying 32-bit; where unset, on hardware that multiplies in it."""
     compile: bool = True
     """Compile the encoder with torch.compile; needs a C++ compiler on CPU."""
     checkpoint_minutes: float = Field(default=2.0, ge=0)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from annotations.errors import ConfigError
+from inference.hardware import has_bf16
 from training.pretraining import schedule
 from training.pretraining.clock import Clock, stop_requests
 from training.pretraining.config import Masking, PretrainConfig
@@ -41,6 +42,11 @@ class Loop:
     tokenizer: PreTrainedTokenizerBase
     losses: list[Tensor] = field(default_factory=list)
     """Of the steps since the last line of the log."""
+    bf16: bool = field(init=False)
+    """Whether it computes in bfloat16."""
+
+    def __post_init__(self) -> None:
+        self.bf16 = has_bf16() if self.config.bf16 is None else self.config.bf16
 
     def run(self) -> None:
         """Train until the budget is spent.
@@ -134,7 +140,7 @@ class Loop:
     def _loss(self, network: nn.Module, rows: Tensor, masking: Masking, share: float, seed: int) -> Tensor:
         """Of one part, with what the seed says hidden."""
         shown, chosen = hide(rows, self.pieces, masking, share, torch.Generator(rows.device).manual_seed(seed))
-        with torch.autocast(rows.device.type, dtype=torch.bfloat16, enabled=self.config.bf16):
+        with torch.autocast(rows.device.type, dtype=torch.bfloat16, enabled=self.bf16):
             loss: Tensor = network(shown, chosen, rows)
         return loss
 

@@ -1,0 +1,29 @@
+"""What this machine computes with. It knows processors and GPUs, no models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+CAPABILITIES = ("avx512_bf16", "amx_bf16")
+"""Instructions of x86 processors that multiply bfloat16 numbers."""
+
+
+def has_bf16() -> bool:
+    """Whether the device that torch takes multiplies in bfloat16 itself; elsewhere it imitates that, many times slower than
+    in 32-bit floats. On a CPU it takes a torch that tells the processor's instructions, or the answer is no."""
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return _cpu_has_bf16()
+
+
+def _cpu_has_bf16() -> bool:
+    told: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(told.get(name) for name in CAPABILITIES)
+
+
+def instructions() -> str:
+    """The widest vectors that torch uses on this processor, and whether it multiplies in bfloat16, such as `AVX512, bf16`."""
+    vectors = torch.backends.cpu.get_cpu_capability()
+    return f"{vectors}, bf16" if _cpu_has_bf16() else vectors
