@@ -66,9 +66,9 @@ BOTH: dict[str, Learn] = {
     SHIPPED: fine_tune,
     "layer-wise decay 0.8": slower_below(0.8),
     "15% of tokens masked": with_settings(token_masking=0.15),
-    "layer-wise decay, 15% masked": slower_below(0.8, token_masking=0.15),
-    "layer-wise decay, 15% masked, batches of 512": slower_below(0.8, token_masking=0.15, batch_tokens=512),
-    "layer-wise decay, 15% masked, batches of 256": slower_below(0.8, token_masking=0.15, batch_tokens=256),
+    "layer-wise decay and 15% masked": slower_below(0.8, token_masking=0.15),
+    "layer-wise decay and 15% masked in batches of 512": slower_below(0.8, token_masking=0.15, batch_tokens=512),
+    "layer-wise decay and 15% masked in batches of 256": slower_below(0.8, token_masking=0.15, batch_tokens=256),
     "batches of 256": with_settings(batch_tokens=256),
     "encoder's rate halved": optimizer(lr=0.5),
     "batches of 512": with_settings(batch_tokens=512),
@@ -128,7 +128,7 @@ def table(rows: Sequence[Row]) -> str:
                     [100 * (row["score"] - base[row["set"], row["seed"]]["score"]) for row in one] for one in of_sets
                 ]
                 whole = [gain for one in gains for gain in one]
-                cells = [*(f"{mean(one):+.1f}" for one in gains), _with_error(whole), str(len(whole))]
+                cells = [*(f"{mean(one):+.1f}" if one else "–" for one in gains), _with_error(whole), str(len(whole))]
             lines.append(f"| {' | '.join([choice, *cells, seconds])} |")
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
