@@ -6,8 +6,10 @@ from typing import Any
 
 import torch
 
-CAPABILITIES = ("avx512_bf16", "amx_bf16")
+BF16 = ("avx512_bf16", "amx_bf16")
 """Instructions of x86 processors that multiply bfloat16 numbers."""
+INT8 = ("avx512_vnni", "avx_vnni", "amx_int8")
+"""Those that multiply 8-bit numbers."""
 
 
 def has_bf16() -> bool:
@@ -19,8 +21,18 @@ def has_bf16() -> bool:
 
 
 def _cpu_has_bf16() -> bool:
-    told: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return any(told.get(name) for name in CAPABILITIES)
+    return any(_told().get(name) for name in BF16)
+
+
+def has_int8() -> bool:
+    """Whether the CPU multiplies 8-bit numbers itself: otherwise 8-bit weights gain nothing. Yes where torch does not tell."""
+    told = _told()
+    return told.get("architecture") != "x86_64" or any(told.get(name) for name in INT8)
+
+
+def _told() -> dict[str, Any]:
+    found: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return found
 
 
 def instructions() -> str:

@@ -135,7 +135,12 @@ def test_families_can_be_exported(
         assert torch.allclose(encode(ids, mask)[mask.bool()], expected[mask.bool()], atol=1e-4)
 
 
-def test_the_fastest_that_is_there_is_taken(folder: Path, tmp_path: Path) -> None:
+def test_the_fastest_that_is_there_is_taken(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {"architecture": "x86_64", "avx512_vnni": False}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: told, raising=False)
+    assert Tagger.load(folder).engine.name == "openvino"
+    assert Tagger.load(folder, engine="openvino-int8").engine.name == "openvino-int8"
+    told["avx512_vnni"] = True
     assert Tagger.load(folder).engine.name == "openvino-int8"
     copy = shutil.copytree(folder, tmp_path / "copy")
     shutil.rmtree(artefacts.folder(copy, "openvino-int8"))
