@@ -99,6 +99,7 @@ def test_a_family_learns_is_saved_and_tags(
             "encoder": str(published(architecture)),
             "epochs": 60,
             "optimizer": {"lr": 5e-3, "head_lr": 1e-2},
+            "token_masking": 0,
             "bf16": False,
             "dropout": 0,
             "trainer": {"disable_tqdm": True, "save_strategy": "no"},

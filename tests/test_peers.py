@@ -220,9 +220,10 @@ def test_the_tables_from_end_to_end(
     assert [(line[0], line[1]) for line in lines] == [*sets[:2], *sets[:2], *sets[2:], *sets[2:]]
     assert all("(" in cell for cell in lines[0][2:5]) and "(" not in lines[0][5]
     # 2 sizes with 2 seeds; the CRF and TF-IDF once.
-    own = list((tmp_path / "runs").glob("standpoint-*/*.json"))
-    assert len(own) == 2 * 2 + 2 * 2 * 2
-    assert len(list((tmp_path / "runs").glob("*.json"))) == 2 * (2 + 2 + 1) + 2 * 2
+    kept = [json.loads(path.read_text()) for path in (tmp_path / "runs").glob("*.json")]
+    own = ["defaults" in row for row in kept]
+    assert own.count(True) == 2 * 2 + 2 * 2 * 2
+    assert own.count(False) == 2 * (2 + 2 + 1) + 2 * 2
     saved = (tmp_path / "table.md").read_text()
     assert captured.out.strip() in saved and str(data) not in saved
     found = json.loads((tmp_path / "table.json").read_text())["rows"]
@@ -231,6 +232,9 @@ def test_the_tables_from_end_to_end(
         monkeypatch.setattr(module, name, None)
     peers.main(given)
     assert capsys.readouterr().out == captured.out
+    # Nor does it need what was kept, where the table was saved.
+    peers.main([*given, "--runs", str(tmp_path / "elsewhere"), "--save", str(tmp_path / "table")])
+    assert capsys.readouterr().out == captured.out and not (tmp_path / "elsewhere").exists()
 
 
 def test_new_defaults_are_new_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,7 +57,7 @@ def config_of(encoder: str, *overrides: str) -> RunConfig:
 def test_the_default_encoder_has_the_numbers_it_always_had() -> None:
     found = resolved(config_of("default"))
     assert (found.optimizer.lr, found.optimizer.head_lr, found.optimizer.warmup) == (5e-4, 2e-3, 0.1)
-    assert (found.optimizer.weight_decay, found.epochs) == (0.01, 30)
+    assert (found.optimizer.weight_decay, found.optimizer.layer_decay, found.epochs) == (0.01, 0.8, 30)
 
 
 @pytest.mark.parametrize("family", HUB)
@@ -101,7 +101,7 @@ def test_what_a_config_says_stands(encoders: Callable[[str], Path]) -> None:
     found = resolved(config_of(str(encoders("bert")), *own))
     assert (found.optimizer.lr, found.optimizer.head_lr, found.epochs) == (1e-3, 2e-3, 2)
     assert found.lora and found.lora.lr == 2e-3
-    whole = config_of("no/such-encoder", *own, "optimizer.head_lr=1e-3", "lora.lr=1e-4")
+    whole = config_of("no/such-encoder", *own, "optimizer.head_lr=1e-3", "optimizer.layer_decay=1", "lora.lr=1e-4")
     assert not is_open(whole)
     # No number is open, so the encoder is not looked for.
     assert resolved(whole).optimizer == whole.optimizer
@@ -116,7 +116,7 @@ def test_bfloat16_is_for_hardware_that_has_it(multiplies: bool, monkeypatch: pyt
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert hardware.has_bf16() is multiplies and hardware.instructions().endswith(", bf16") is multiplies
-    rates = ["optimizer.lr=1e-3", "optimizer.head_lr=1e-3", "epochs=1"]
+    rates = ["optimizer.lr=1e-3", "optimizer.head_lr=1e-3", "optimizer.layer_decay=1", "epochs=1"]
     for given in ([], rates):
         assert resolved(config_of("default", *given)).bf16 is multiplies
         assert resolved(config_of("default", *given, f"bf16={not multiplies}")).bf16 is not multiplies
@@ -137,13 +137,14 @@ def test_check_tells_what_is_chosen_and_the_run_keeps_it(encoders: Callable[[str
     found = preflight(path, ["optimizer.lr=1e-3"], quick=True)
     assert found.facts["recipe"]["numbers"] == {
         "optimizer.lr": {"value": 1e-3, "chosen_by": "config"},
+        "optimizer.layer_decay": {"value": 0.8, "chosen_by": "recipe"},
         "optimizer.head_lr": {"value": 2e-3, "chosen_by": "recipe"},
         "epochs": {"value": 1, "chosen_by": "config"},
     }
     told = text(found)
     assert "encoder: bert" in told and "(tiny)" in told
     assert ("computes in bfloat16" in told) is hardware.has_bf16()
-    assert "chosen for it: optimizer.head_lr=0.002" in told and "set by the config: optimizer.lr=0.001 epochs=1" in told
+    assert "chosen for it: optimizer.layer_decay=0.8 optimizer.head_lr=0.002" in told and "set by the config: optimizer.lr=0.001 epochs=1" in told
     finished = train(RunConfig.load(path))
     assert finished
     kept = RunConfig.load(finished[0].path / "config.yaml")

@@ -33,7 +33,7 @@ def test_fresh_weights_learn_at_the_heads_rate(
         checkpoint.save(tmp_path / "ck", model, tokenizer)
         start = str(tmp_path / "ck")
     values = {"tagger": config.model_dump(mode="json"), "data": {"train": ["x"]}, "output": str(tmp_path / "run")}
-    run = resolved(RunConfig.build({**values, "encoder": start}, where="test"))
+    run = resolved(RunConfig.build({**values, "encoder": start, "optimizer": {"layer_decay": 1}}, where="test"))
     model, tokenizer = checkpoint.from_encoder(start, config, 0.1)
     trainer = trainer_for(run, model, tokenizer, dataset(gold(2), tokenizer, config), tmp_path / "run")
     rates = {

@@ -31,8 +31,8 @@ class OptimizerConfig(Config):
     """Peak learning rate of the encoder; `training.recipe` chooses one for its family and size where unset."""
     head_lr: float | None = Field(default=None, gt=0)
     """Peak learning rate of heads and reader, which start from random weights; chosen likewise where unset."""
-    layer_decay: float = Field(default=1.0, gt=0, le=1)
-    """Each of the encoder's layers learns at so many times the rate of the one above, the embeddings last."""
+    layer_decay: float | None = Field(default=None, gt=0, le=1)
+    """Each of the encoder's layers learns at so many times the rate of the one above, the embeddings last; chosen likewise."""
     weight_decay: float = Field(default=0.01, ge=0)
     """Weight decay."""
     warmup: float = Field(default=0.1, ge=0, lt=1)
@@ -86,7 +86,7 @@ class RunConfig(Config):
     """Losses."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Dropout in front of the heads and in the reader."""
-    token_masking: float = Field(default=0.0, ge=0, lt=1)
+    token_masking: float = Field(default=0.15, ge=0, lt=1)
     """Share of a text's tokens shown as the mask token while training."""
     bf16: bool | None = None
     """Train in bfloat16 autocast, weights staying 32-bit; where unset, on hardware that multiplies in it."""

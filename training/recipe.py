@@ -4,23 +4,24 @@ encoders, not data and not weights.
 Size is the number of parameters without token embeddings, which decide neither depth nor width: 86 M in BERT-base, in
 XLM-R-base (278 M in all) and in DeBERTa-v3-base (184 M in all).
 
-| size    | parameters | for instance                          | lr   | head_lr | LoRA's lr | epochs |
-|---------|------------|---------------------------------------|------|---------|-----------|--------|
-| tiny    | up to 8 M  | the default encoder, BERT-tiny, -mini | 5e-4 | 2e-3    | 2e-3      | 30     |
-| small   | up to 30 M | BERT-small, -medium, MiniLM           | 2e-4 | 2e-3    | 1e-3      | 20     |
-| medium  | up to 60 M | DistilBERT, DeBERTa-v3-small          | 1e-4 | 1e-3    | 1e-3      | 20     |
-| base    | up to 200 M| BERT-base, ModernBERT-base            | 5e-5 | 1e-3    | 5e-4      | 20     |
-| large   | more       | BERT-large, XLM-R-large               | 2e-5 | 1e-3    | 3e-4      | 20     |
+| size    | parameters | for instance                          | lr   | layer_decay | head_lr | LoRA's lr | epochs |
+|---------|------------|---------------------------------------|------|-------------|---------|-----------|--------|
+| tiny    | up to 8 M  | the default encoder, BERT-tiny, -mini | 5e-4 | 0.8         | 2e-3    | 2e-3      | 30     |
+| small   | up to 30 M | BERT-small, -medium, MiniLM           | 2e-4 | 0.95        | 2e-3    | 1e-3      | 20     |
+| medium  | up to 60 M | DistilBERT, DeBERTa-v3-small          | 1e-4 | 0.95        | 1e-3    | 1e-3      | 20     |
+| base    | up to 200 M| BERT-base, ModernBERT-base            | 5e-5 | 0.95        | 1e-3    | 5e-4      | 20     |
+| large   | more       | BERT-large, XLM-R-large               | 2e-5 | 0.95        | 1e-3    | 3e-4      | 20     |
 
 `FAMILIES` has the rates of families that were tuned to others. Warm-up and batches do not depend on the encoder: a tenth of
 the steps in BERT, ELECTRA and DeBERTa's NER alike, and about 1,000 tokens are the 16 to 32 sentences of the papers.
 
-Only tiny's numbers have been measured here (benchmarks/results/encoder_proxy.md), and of them LoRA's have not. Sources of the
-others: Turc et al. (2019, Well-read students learn better, arXiv:1908.08962: 3e-5 to 3e-4 for BERTs of all sizes up to base),
+Only tiny's numbers have been measured here (benchmarks/results/encoder_proxy.md, recipe_choices.md), and of them LoRA's have not.
+Sources of the others: Turc et al. (2019, Well-read students learn better, arXiv:1908.08962: 3e-5 to 3e-4 for BERTs of all sizes up to base),
 Devlin et al. (2019, BERT, appendix A.3: 2e-5 to 5e-5 for base and large); small and medium lie in Turc's range, between
 their neighbours. Passes: Mosbach et al. (2021, On the stability of fine-tuning BERT: 20 where data are few). LoRA: Hu et al.
 (2021, arXiv:2106.09685, appendix D: 4e-4 to 5e-4 for RoBERTa-base, 2e-4 to 4e-4 for large), higher for smaller encoders in
-the way of lr. head_lr is a guess in between: heads and a reader start from random weights; papers have one rate for all.
+the way of lr. head_lr is a guess in between: heads and a reader start from random weights; papers have one rate for all. layer_decay: Zhang et al. (2021,
+Revisiting few-sample BERT fine-tuning, arXiv:2006.05987: 0.95 for BERT-large).
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ class Recipe(NamedTuple):
     """The most parameters an encoder of this size has, token embeddings not counted."""
     lr: float
     """`optimizer.lr`."""
+    layer_decay: float
+    """`optimizer.layer_decay`."""
     head_lr: float
     """`optimizer.head_lr`."""
     lora_lr: float
@@ -53,13 +56,13 @@ class Recipe(NamedTuple):
     """`epochs`."""
 
 
-TINY = Recipe("tiny", 8e6, 5e-4, 2e-3, 2e-3, 30)
+TINY = Recipe("tiny", 8e6, 5e-4, 0.8, 2e-3, 2e-3, 30)
 SIZES = (
     TINY,
-    Recipe("small", 30e6, 2e-4, 2e-3, 1e-3, 20),
-    Recipe("medium", 60e6, 1e-4, 1e-3, 1e-3, 20),
-    Recipe("base", 200e6, 5e-5, 1e-3, 5e-4, 20),
-    Recipe("large", float("inf"), 2e-5, 1e-3, 3e-4, 20),
+    Recipe("small", 30e6, 2e-4, 0.95, 2e-3, 1e-3, 20),
+    Recipe("medium", 60e6, 1e-4, 0.95, 1e-3, 1e-3, 20),
+    Recipe("base", 200e6, 5e-5, 0.95, 1e-3, 5e-4, 20),
+    Recipe("large", float("inf"), 2e-5, 0.95, 1e-3, 3e-4, 20),
 )
 ROBERTA = {"base": 3e-5, "large": 1e-5}
 DEBERTA = {"small": 4.5e-5, "medium": 4.5e-5, "base": 2e-5, "large": 1e-5}
@@ -159,6 +162,7 @@ def _numbers(config: RunConfig) -> dict[str, float | None]:
     lora = {"lora.lr": config.lora.lr} if config.lora is not None else {}
     return {
         "optimizer.lr": config.optimizer.lr,
+        "optimizer.layer_decay": config.optimizer.layer_decay,
         "optimizer.head_lr": config.optimizer.head_lr,
         **lora,
         "epochs": config.epochs,
@@ -170,6 +174,7 @@ def completed(config: RunConfig, recipe: Recipe) -> RunConfig:
     given = config.optimizer
     rates = {
         "lr": recipe.lr if given.lr is None else given.lr,
+        "layer_decay": recipe.layer_decay if given.layer_decay is None else given.layer_decay,
         "head_lr": recipe.head_lr if given.head_lr is None else given.head_lr,
     }
     lora = config.lora

@@ -117,7 +117,7 @@ class LayerTrainer(Trainer):
             return run.lora.lr
         if not name.startswith(self.model.pretrained):
             return run.optimizer.head_lr
-        assert run.optimizer.lr is not None
+        assert run.optimizer.lr is not None and run.optimizer.layer_decay is not None
         below = layers_below_top(name, self.model.encoder.config.num_hidden_layers)
         return run.optimizer.lr * run.optimizer.layer_decay**below
 
