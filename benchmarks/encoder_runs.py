@@ -106,18 +106,24 @@ class Results:
 
     def get(self, key: dict[str, Any], make: Callable[[], Row]) -> Row:
         """The result of a run that is known by its key, made where it is not there yet."""
-        key = {**key, **self.about}
-        if earlier := next((row for row in self.rows if all(row.get(name) == key[name] for name in key)), None):
+        if earlier := self.find(key):
             return earlier
-        name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
-        path = self.folder / f"{name}.json"
-        if path.exists():
-            row: Row = json.loads(path.read_text("utf-8"))
-            return row
-        row = {**key, **make(), "date": time.strftime("%Y-%m-%d"), **machine()}
-        with replacing(path) as out:
+        row = {**key, **self.about, **make(), "date": time.strftime("%Y-%m-%d"), **machine()}
+        with replacing(self._path(key)) as out:
             out.write(json.dumps(row, indent=1) + "\n")
         return row
+
+    def find(self, key: dict[str, Any]) -> Row | None:
+        """The result of a run that is known by its key; None where it is not there."""
+        known = {**key, **self.about}
+        if earlier := next((row for row in self.rows if all(row.get(name) == known[name] for name in known)), None):
+            return earlier
+        path = self._path(key)
+        return json.loads(path.read_text("utf-8")) if path.exists() else None
+
+    def _path(self, key: dict[str, Any]) -> Path:
+        name = json.dumps({**key, **self.about}, sort_keys=True)
+        return self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}.json"
 
 
 def key(content: str, split: Split, seed: int, settings: dict[str, Any]) -> dict[str, Any]:

@@ -57,13 +57,13 @@ def optimizer(**factors: float) -> Learn:
     return changed(change)
 
 
-def slower_below(factor: float, **values: Any) -> Learn:
-    """The product's training with each layer at so many times the rate of the one above (Howard and Ruder, 2018), and with
-    other settings."""
+def slower_below(factor: float, share_of_passes: float = 1, **values: Any) -> Learn:
+    """The product's training with each layer at so many times the rate of the one above (Howard and Ruder, 2018), with a share
+    of the passes, and with other settings."""
 
     def change(config: RunConfig) -> RunConfig:
         decayed = config.optimizer.model_copy(update={"layer_decay": factor})
-        return config.model_copy(update={"optimizer": decayed, **values})
+        return with_passes(config, share_of_passes).model_copy(update={"optimizer": decayed, **values})
 
     return changed(change)
 

@@ -133,7 +133,7 @@ def test_every_choice_trains_and_tags(name: str, tiny: Path, data: Path, tmp_pat
     split = PROXY[name](data)
     for choice in recipe_choices.choices_for(split.kind):
         row = recipe_choices.measure(Results(tmp_path), Encoder.parse(str(tiny)), split, 3, 0, choice, {"epochs": 1})
-        assert 0 <= row["score"] <= 1, choice
+        assert row and 0 <= row["score"] <= 1, choice
 
 
 def test_each_seed_learns_from_other_documents_than_it_is_scored_on(data: Path) -> None:
@@ -163,6 +163,8 @@ def test_the_table_is_made_end_to_end(
     shown = capsys.readouterr().out
     assert "| plain |" in shown and "| half the passes |" in shown
     assert shown.strip() in (tmp_path / "table.md").read_text()
+    recipe_choices.main([*given[:-2], "--finished"])
+    assert capsys.readouterr().out == shown
     with pytest.raises(SystemExit, match="2"):
         recipe_choices.main([*given, "--choices", "luck"])
     assert "'luck' is no choice" in capsys.readouterr().err

@@ -6,7 +6,7 @@ XLM-R-base (278 M in all) and in DeBERTa-v3-base (184 M in all).
 
 | size    | parameters | for instance                          | lr   | layer_decay | head_lr | LoRA's lr | epochs |
 |---------|------------|---------------------------------------|------|-------------|---------|-----------|--------|
-| tiny    | up to 8 M  | the default encoder, BERT-tiny, -mini | 5e-4 | 0.8         | 2e-3    | 2e-3      | 30     |
+| tiny    | up to 8 M  | the default encoder, BERT-tiny, -mini | 5e-4 | 0.8         | 2e-3    | 2e-3      | 15     |
 | small   | up to 30 M | BERT-small, -medium, MiniLM           | 2e-4 | 0.95        | 2e-3    | 1e-3      | 20     |
 | medium  | up to 60 M | DistilBERT, DeBERTa-v3-small          | 1e-4 | 0.95        | 1e-3    | 1e-3      | 20     |
 | base    | up to 200 M| BERT-base, ModernBERT-base            | 5e-5 | 0.95        | 1e-3    | 5e-4      | 20     |
@@ -16,12 +16,12 @@ XLM-R-base (278 M in all) and in DeBERTa-v3-base (184 M in all).
 the steps in BERT, ELECTRA and DeBERTa's NER alike, and about 1,000 tokens are the 16 to 32 sentences of the papers.
 
 Only tiny's numbers have been measured here (benchmarks/results/encoder_proxy.md, recipe_choices.md), and of them LoRA's have not.
-Sources of the others: Turc et al. (2019, Well-read students learn better, arXiv:1908.08962: 3e-5 to 3e-4 for BERTs of all sizes up to base),
-Devlin et al. (2019, BERT, appendix A.3: 2e-5 to 5e-5 for base and large); small and medium lie in Turc's range, between
-their neighbours. Passes: Mosbach et al. (2021, On the stability of fine-tuning BERT: 20 where data are few). LoRA: Hu et al.
-(2021, arXiv:2106.09685, appendix D: 4e-4 to 5e-4 for RoBERTa-base, 2e-4 to 4e-4 for large), higher for smaller encoders in
-the way of lr. head_lr is a guess in between: heads and a reader start from random weights; papers have one rate for all. layer_decay: Zhang et al. (2021,
-Revisiting few-sample BERT fine-tuning, arXiv:2006.05987: 0.95 for BERT-large).
+Sources of the others: Turc et al. (2019, Well-read students learn better, arXiv:1908.08962: 3e-5 to 3e-4 for BERTs of all sizes
+up to base), Devlin et al. (2019, BERT, appendix A.3: 2e-5 to 5e-5 for base and large); small and medium lie in Turc's range,
+between their neighbours. Passes: Mosbach et al. (2021, On the stability of fine-tuning BERT: 20 where data are few). LoRA: Hu
+et al. (2021, arXiv:2106.09685, appendix D: 4e-4 to 5e-4 for RoBERTa-base, 2e-4 to 4e-4 for large), higher for smaller encoders
+in the way of lr. layer_decay: Zhang et al. (2021, Revisiting few-sample BERT fine-tuning, arXiv:2006.05987: 0.95 for
+BERT-large). head_lr is a guess in between: heads and a reader start from random weights; papers have one rate for all.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Recipe(NamedTuple):
     """`epochs`."""
 
 
-TINY = Recipe("tiny", 8e6, 5e-4, 0.8, 2e-3, 2e-3, 30)
+TINY = Recipe("tiny", 8e6, 5e-4, 0.8, 2e-3, 2e-3, 15)
 SIZES = (
     TINY,
     Recipe("small", 30e6, 2e-4, 0.95, 2e-3, 1e-3, 20),
