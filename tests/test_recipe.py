@@ -57,7 +57,7 @@ def config_of(encoder: str, *overrides: str) -> RunConfig:
 def test_the_default_encoder_has_the_numbers_that_were_measured() -> None:
     found = resolved(config_of("default"))
     assert (found.optimizer.lr, found.optimizer.head_lr, found.optimizer.warmup) == (5e-4, 2e-3, 0.1)
-    assert (found.optimizer.weight_decay, found.optimizer.layer_decay, found.epochs) == (0.01, 0.8, 15)
+    assert (found.optimizer.weight_decay, found.optimizer.layer_decay, found.epochs) == (0.01, 0.8, 30)
 
 
 @pytest.mark.parametrize("family", HUB)

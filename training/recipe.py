@@ -6,7 +6,7 @@ XLM-R-base (278 M in all) and in DeBERTa-v3-base (184 M in all).
 
 | size    | parameters | for instance                          | lr   | layer_decay | head_lr | LoRA's lr | epochs |
 |---------|------------|---------------------------------------|------|-------------|---------|-----------|--------|
-| tiny    | up to 8 M  | the default encoder, BERT-tiny, -mini | 5e-4 | 0.8         | 2e-3    | 2e-3      | 15     |
+| tiny    | up to 8 M  | the default encoder, BERT-tiny, -mini | 5e-4 | 0.8         | 2e-3    | 2e-3      | 30     |
 | small   | up to 30 M | BERT-small, -medium, MiniLM           | 2e-4 | 0.95        | 2e-3    | 1e-3      | 20     |
 | medium  | up to 60 M | DistilBERT, DeBERTa-v3-small          | 1e-4 | 0.95        | 1e-3    | 1e-3      | 20     |
 | base    | up to 200 M| BERT-base, ModernBERT-base            | 5e-5 | 0.95        | 1e-3    | 5e-4      | 20     |
@@ -56,7 +56,7 @@ class Recipe(NamedTuple):
     """`epochs`."""
 
 
-TINY = Recipe("tiny", 8e6, 5e-4, 0.8, 2e-3, 2e-3, 15)
+TINY = Recipe("tiny", 8e6, 5e-4, 0.8, 2e-3, 2e-3, 30)
 SIZES = (
     TINY,
     Recipe("small", 30e6, 2e-4, 0.95, 2e-3, 1e-3, 20),
