@@ -111,7 +111,7 @@ def test_what_a_config_says_stands(encoders: Callable[[str], Path]) -> None:
 
 @pytest.mark.parametrize("multiplies", [False, True])
 def test_bfloat16_is_for_hardware_that_has_it(multiplies: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An imitated bfloat16 trained thirty times as slowly as 32-bit floats."""
+    """An imitated bfloat16 trains far more slowly than 32-bit floats."""
     found = dict.fromkeys(hardware.BF16, False) | {hardware.BF16[0]: multiplies}
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
