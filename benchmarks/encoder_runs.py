@@ -32,7 +32,7 @@ from inference.checkpoint import NEEDED, encoder_config, encoder_location, encod
 from inference.tagger import Tagger
 from inference.windows import encode
 from training.config import RunConfig
-from training.recipe import resolved
+from training.recipe import FAMILIES, SIZES, resolved
 from training.reports.evaluation import bare
 from training.run_directory import machine
 from training.shell import progress
@@ -133,8 +133,8 @@ def key(content: str, split: Split, seed: int, settings: dict[str, Any]) -> dict
 
 
 def defaults() -> str:
-    """A hash of the product's default settings."""
-    values = RunConfig.model_json_schema()
+    """A hash of the product's default settings and of what its recipe chooses."""
+    values = [RunConfig.model_json_schema(), SIZES, FAMILIES]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -107,8 +107,6 @@ SENTENCES: dict[str, Learn] = {
     "R-Drop": trained_by(TwiceDropped),
 }
 SETS = ("conll", "newswire", "newsmtsc")
-
-
 REPEATED = {
     PLAIN,
     SHIPPED,
