@@ -24,6 +24,7 @@ TOLERANCE = 1e-4
 STEPS: dict[str, object] = {
     "epochs": 3,
     "dropout": 0.0,
+    "token_masking": 0.0,
     "batch_tokens": 192,
     "trainer": {"save_steps": 2, "logging_steps": 1, "disable_tqdm": True},
 }
@@ -32,7 +33,7 @@ DEATH = ["training.objective:Objective.__call__", 6]
 
 @pytest.fixture
 def trainings(tmp_path: Path, encoders: Callable[[str], Path]) -> Trainings:
-    """A run without dropout, whose random numbers would fall otherwise on otherwise cut batches."""
+    """A run without dropout and masking, whose random numbers would fall otherwise on otherwise cut batches."""
     encoder = tmp_path / "encoder"
     encoder.mkdir()
     for path in encoders("bert").iterdir():

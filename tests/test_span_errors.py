@@ -6,8 +6,7 @@ import os
 import random
 import re
 from collections import Counter
-from collections.abc import Sequence
-from itertools import permutations
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,11 +96,22 @@ def test_no_other_matching_pairs_more(given: list[list[str]]) -> None:
     gold, predicted = read(given)
     pairs = [(m.gold, m.predicted) for m in match_spans(gold, predicted) if m.gold and m.predicted]
     best = (sum(a.label == b.label for a, b in pairs), len(pairs), sum(shared(a, b) for a, b in pairs))
-    short, long = sorted((gold, predicted), key=len)
-    for chosen in permutations([*long, *[None] * len(short)], len(short)):
-        tried = [(a, b) for a, b in zip(short, chosen, strict=True) if b and overlaps(a, b)]
+    for tried in pairings(gold, predicted):
         worth = (sum(a.label == b.label for a, b in tried), len(tried), sum(shared(a, b) for a, b in tried))
         assert worth <= best
+
+
+def pairings(gold: Sequence[Span], predicted: Sequence[Span]) -> Iterator[list[tuple[Span, Span]]]:
+    """Every way to pair spans that overlap, each at most once."""
+    if not gold:
+        yield []
+        return
+    first, *rest = gold
+    yield from pairings(rest, predicted)
+    for place, other in enumerate(predicted):
+        if overlaps(first, other):
+            for more in pairings(rest, [*predicted[:place], *predicted[place + 1 :]]):
+                yield [(first, other), *more]
 
 
 def shared(one: Span, other: Span) -> int:
