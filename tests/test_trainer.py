@@ -19,7 +19,7 @@ from inference.config import TaggerConfig
 from inference.tagger import Tagger
 from training.config import RunConfig
 from training.data import dataset, keep_words
-from training.recipe import resolved
+from training.recipe import TINY, resolved
 from training.trainer import compiling, fine_tune, plain_attention, trainer_for
 
 
@@ -32,31 +32,27 @@ def test_fresh_weights_learn_at_the_heads_rate(
         model, tokenizer = checkpoint.from_encoder(start, config, 0.1)
         checkpoint.save(tmp_path / "ck", model, tokenizer)
         start = str(tmp_path / "ck")
-    values = {"tagger": config.model_dump(mode="json"), "data": {"train": ["x"]}, "output": str(tmp_path / "run")}
-    run = resolved(RunConfig.build({**values, "encoder": start, "optimizer": {"layer_decay": 1}}, where="test"))
-    model, tokenizer = checkpoint.from_encoder(start, config, 0.1)
-    trainer = trainer_for(run, model, tokenizer, dataset(gold(2), tokenizer, config), tmp_path / "run")
-    rates = {
-        id(parameter): group["lr"] for group in trainer.create_optimizer().param_groups for parameter in group["params"]
-    }
-    for name, parameter in model.named_parameters():
+    for name, rate in rates(config, start, tmp_path / "run", {"layer_decay": 1}).items():
         pretrained = name.startswith("encoder.") or (known and name.startswith("reader."))
-        assert rates[id(parameter)] == (run.optimizer.lr if pretrained else run.optimizer.head_lr), name
+        assert rate == (TINY.lr if pretrained else TINY.head_lr), name
 
 
 def test_lower_layers_learn_more_slowly(config: TaggerConfig, encoders: Callable[[str], Path], tmp_path: Path) -> None:
-    values = {"tagger": config.model_dump(mode="json"), "data": {"train": ["x"]}, "output": str(tmp_path / "run")}
-    start = str(encoders("modernbert"))
+    parts = {"encoder.layers.0.": 5e-4, "encoder.embeddings.": 2.5e-4, "encoder.": 1e-3, "": 2e-3}
     optimizer = {"lr": 1e-3, "head_lr": 2e-3, "layer_decay": 0.5}
-    run = resolved(RunConfig.build({**values, "encoder": start, "optimizer": optimizer}, where="test"))
-    model, tokenizer = checkpoint.from_encoder(start, config, 0.1)
-    trainer = trainer_for(run, model, tokenizer, dataset(gold(2), tokenizer, config), tmp_path / "run")
-    rates = {
-        id(parameter): group["lr"] for group in trainer.create_optimizer().param_groups for parameter in group["params"]
-    }
-    for name, parameter in model.named_parameters():
-        parts = {"encoder.layers.0.": 5e-4, "encoder.embeddings.": 2.5e-4, "encoder.": 1e-3, "": 2e-3}
-        assert rates[id(parameter)] == next(rate for part, rate in parts.items() if name.startswith(part)), name
+    for name, rate in rates(config, str(encoders("modernbert")), tmp_path / "run", optimizer).items():
+        assert rate == next(rate for part, rate in parts.items() if name.startswith(part)), name
+
+
+def rates(config: TaggerConfig, encoder: str, folder: Path, optimizer: dict[str, float]) -> dict[str, float]:
+    """Every parameter's name to its learning rate."""
+    values = {"tagger": config.model_dump(mode="json"), "data": {"train": ["x"]}, "output": str(folder)}
+    run = resolved(RunConfig.build({**values, "encoder": encoder, "optimizer": optimizer}, where="test"))
+    model, tokenizer = checkpoint.from_encoder(encoder, config, 0.1)
+    trainer = trainer_for(run, model, tokenizer, dataset(gold(2), tokenizer, config), folder)
+    groups = trainer.create_optimizer().param_groups
+    found = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    return {name: found[id(parameter)] for name, parameter in model.named_parameters()}
 
 
 def test_attention_is_plain_while_training_and_fused_afterwards(
