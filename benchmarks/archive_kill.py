@@ -37,7 +37,7 @@ from annotations.sentences import sentences
 from annotations.storage import write_jsonl
 from inference.archive.duplicates import repeated
 from inference.archive.shards import shards as cut
-from inference.checkpoint import label_schema, version
+from inference.checkpoint_files import label_schema, version
 from training.shell import progress
 
 COMMAND = (sys.executable, "-c", "from training.cli import main; main()", "tag")

@@ -28,7 +28,8 @@ from annotations.document import Document
 from annotations.errors import CheckpointError, ConfigError, StandpointError, did_you_mean
 from annotations.schema import Kind
 from annotations.storage import fingerprint, replacing
-from inference.checkpoint import NEEDED, encoder_config, encoder_location, encoder_tokenizer, save, version
+from inference.checkpoint import encoder_config, encoder_tokenizer, save
+from inference.checkpoint_files import NEEDED, encoder_location, version
 from inference.tagger import Tagger
 from inference.windows import encode
 from training.config import RunConfig

@@ -29,7 +29,7 @@ from encoder_runs import (
 )
 from public_slices import WHOLE
 
-from inference.checkpoint import DEFAULT_ENCODER
+from inference.checkpoint_files import DEFAULT_ENCODER
 from training.shell import quiet_libraries
 
 SETTINGS: dict[str, dict[str, Any]] = {

@@ -19,7 +19,8 @@ import torch
 from annotations.schema import Schema
 from annotations.seeds import documents
 from annotations.sentences import sentences
-from inference.checkpoint import DEFAULT_ENCODER, from_encoder
+from inference.checkpoint import from_encoder
+from inference.checkpoint_files import DEFAULT_ENCODER
 from inference.config import TaggerConfig
 from inference.tagger import Tagger
 from training.run_directory import hardware

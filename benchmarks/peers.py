@@ -45,7 +45,7 @@ from word_rows import tagged
 
 from annotations.document import Document
 from annotations.schema import Kind
-from inference.checkpoint import DEFAULT_ENCODER
+from inference.checkpoint_files import DEFAULT_ENCODER
 from training.baselines import tfidf_baseline
 from training.reports.evaluation import bare
 from training.shell import progress, quiet_libraries

@@ -53,7 +53,7 @@ from recipe_variants import (
 
 from annotations.document import Document
 from annotations.schema import Kind
-from inference.checkpoint import DEFAULT_ENCODER
+from inference.checkpoint_files import DEFAULT_ENCODER
 from training.shell import progress, quiet_libraries
 from training.trainer import fine_tune
 

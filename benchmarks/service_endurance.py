@@ -33,7 +33,7 @@ from service_load import paragraphs
 
 from annotations.document import Document
 from annotations.schema import Schema
-from inference import checkpoint
+from inference import checkpoint, checkpoint_files
 from inference.config import TaggerConfig
 from inference.service.messages import Offsets
 from inference.service.units import converter
@@ -296,7 +296,7 @@ def made(folder: Path, seed: int) -> Path:
     """The default encoder with random heads, other ones for each seed."""
     torch.manual_seed(seed)
     config = TaggerConfig(label_schema=Schema.load("configs/schema.yaml"))
-    model, tokenizer = checkpoint.from_encoder(checkpoint.DEFAULT_ENCODER, config, 0.1)
+    model, tokenizer = checkpoint.from_encoder(checkpoint_files.DEFAULT_ENCODER, config, 0.1)
     checkpoint.save(folder, model, tokenizer)
     return folder
 
@@ -326,7 +326,7 @@ def run(minutes: float, visitors: int, folder: Path) -> Watch:
     """One service's life."""
     models = [made(folder / f"model-{seed}", seed) for seed in (1, 2)]
     texts = [text + EXTRA for text in paragraphs(40)]
-    expected = {checkpoint.version(path): in_process(path, texts) for path in models}
+    expected = {checkpoint_files.version(path): in_process(path, texts) for path in models}
     link, log = folder / "current", folder / "service.log"
     link.symlink_to(models[0])
     watch = Watch(expected, texts)

@@ -28,7 +28,7 @@ from service_client import Service
 from annotations.document import Document
 from annotations.reading import bare_documents
 from annotations.schema import Schema
-from inference import checkpoint
+from inference import checkpoint, checkpoint_files
 from inference.config import TaggerConfig
 from inference.tagger import Tagger
 from training.shell import progress, quiet_libraries
@@ -168,7 +168,7 @@ def table(fast: dict[str, list[Any]], loads: Sequence[Any], tokens: float) -> st
 def made_checkpoint(folder: Path) -> Path:
     """The default encoder with random heads."""
     config = TaggerConfig(label_schema=Schema.load("configs/schema.yaml"))
-    model, tokenizer = checkpoint.from_encoder(checkpoint.DEFAULT_ENCODER, config, 0.1)
+    model, tokenizer = checkpoint.from_encoder(checkpoint_files.DEFAULT_ENCODER, config, 0.1)
     checkpoint.save(folder, model, tokenizer)
     return folder
 

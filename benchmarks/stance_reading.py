@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
-from inference.checkpoint import DEFAULT_ENCODER, encoder_location
+from inference.checkpoint_files import DEFAULT_ENCODER, encoder_location
 from inference.model import Reader, mean
 from training.run_directory import machine
 

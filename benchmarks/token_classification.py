@@ -23,7 +23,8 @@ from transformers import (
 from word_rows import OUTSIDE, Row, tag_names
 
 from annotations.errors import CheckpointError, first_line
-from inference.checkpoint import encoder_location, encoder_tokenizer
+from inference.checkpoint import encoder_tokenizer
+from inference.checkpoint_files import encoder_location
 
 IGNORED = -100
 BATCH = 8

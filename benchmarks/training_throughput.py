@@ -33,7 +33,8 @@ from word_rows import rows as word_rows
 from word_rows import tagged
 
 from annotations.errors import ConfigError
-from inference.checkpoint import DEFAULT_ENCODER, encoder_tokenizer
+from inference.checkpoint import encoder_tokenizer
+from inference.checkpoint_files import DEFAULT_ENCODER
 from inference.windows import encode
 from training.config import RunConfig
 from training.reports.evaluation import bare

@@ -1,11 +1,9 @@
-"""Folders that hold a tagger or an encoder: what must be in them, loading and saving. It knows files, not texts."""
+"""Loads and saves taggers and encoders. It knows weights and tokenizers, not texts."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable, Iterator
-from importlib.resources import files
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +21,10 @@ from transformers import (
 )
 
 from annotations.errors import CheckpointError, ConfigError, first_line
-from annotations.schema import Schema
-from annotations.storage import write_json
+from inference.checkpoint_files import DEFAULT_ENCODER, NEEDED, READER, encoder_location, parts, write_manifest
 from inference.config import TaggerConfig
 from inference.model import StandpointConfig, StandpointModel
 
-DEFAULT_ENCODER = "default"
-WEIGHTS = "model.safetensors"
-NEEDED = ("config.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json")
-READER = "reader.safetensors"
-MANIFEST = "manifest.json"
 UNUSABLE = (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError)
 """What transformers raises for a model or tokenizer that is missing, broken, or needs a package that is not there."""
 
@@ -82,54 +74,7 @@ def save_encoder(path: str | Path, folder: str | Path) -> None:
     (folder / READER).unlink(missing_ok=True)
     if model.reader is not None:
         save_file(model.reader.half().state_dict(), folder / READER)
-    write_manifest(folder, _files(folder))
-
-
-def write_manifest(folder: Path, names: Iterable[str]) -> None:
-    """`manifest.json`: the SHA-256 of each of these files of a folder, by which a change of any is noticed."""
-    write_json(folder / MANIFEST, {name: sha256(folder / name) for name in names})
-
-
-def sha256(path: Path) -> str:
-    """A file's SHA-256 in hexadecimal, without holding the file in memory."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _files(folder: Path) -> list[str]:
-    """The names of what an encoder or a tagger is made of."""
-    return [name for name in (*NEEDED, READER) if (folder / name).is_file()]
-
-
-def version(path: str | Path) -> str:
-    """A short content hash of the weights and the config: it changes whenever the answers can."""
-    digest = hashlib.sha256()
-    for name in _files(Path(path)):
-        digest.update((Path(path) / name).read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def label_schema(path: str | Path) -> Schema:
-    """The layers and labels of a tagger, read from its config alone. Raises CheckpointError where there is none."""
-    try:
-        config = json.loads((Path(path) / "config.json").read_text("utf-8"))
-        layers = config["tagger"]["label_schema"]["layers"]
-        # transformers sorts the keys of config.json; `order` is the schema's own.
-        ordered = {
-            name: {**layers[name], "labels": {label: layers[name]["labels"][label] for label in labels}}
-            for name, labels in config["order"]
-        }
-        return Schema.build({"layers": ordered}, where=path)
-    except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
-        raise CheckpointError(
-            path, f"has no readable tagger config ({first_line(error)}); copy or train it again"
-        ) from error
-
-
-def encoder_version(name: str) -> str | None:
-    """The content hash of an encoder's folder; None for a hub name."""
-    where = encoder_location(name)
-    return version(where) if Path(where).is_dir() else None
+    write_manifest(folder, parts(folder))
 
 
 def encoder_config(name: str) -> PreTrainedConfig:
@@ -160,11 +105,6 @@ def encoder_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """The tokenizer of an encoder; raises what transformers raises where there is none."""
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(encoder_location(name), use_fast=True)
     return tokenizer
-
-
-def encoder_location(name: str) -> str:
-    """Where an encoder's files are: the one that ships with the package, a folder, or a hub name as it is."""
-    return str(files("inference") / "encoder") if name == DEFAULT_ENCODER else name
 
 
 def from_encoder(name: str, config: TaggerConfig, dropout: float) -> tuple[StandpointModel, PreTrainedTokenizerBase]:

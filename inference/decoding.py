@@ -17,7 +17,7 @@ from annotations.sentences import Bounds, sentences
 from inference.batches import Batch
 from inference.config import TaggerConfig
 from inference.model import Logits
-from inference.tags import Bools, Floats, Offsets, best_tags, to_spans
+from inference.tags import DIGITS, Bools, Floats, Offsets, best_tags, to_spans
 from inference.windows import Window, texts
 
 Row = npt.NDArray[np.float64]
@@ -164,7 +164,7 @@ def document_logits(name: str, count: int, answers: Sequence[Answer]) -> Iterato
 
 
 def choose(logits: Row, layer: Layer, temperature: float = 1.0) -> Label:
-    """The likeliest label, and its probability at a temperature (Guo et al., 2017). Shape: logits (labels,)."""
+    """The likeliest label, and its probability at a temperature (Guo et al., 2017), rounded. Shape: logits (labels,)."""
     best = int(logits.argmax())
     likely = np.exp((logits - logits.max()) / temperature)
-    return Label(label=layer.names[best], score=float(likely[best] / likely.sum()))
+    return Label(label=layer.names[best], score=round(float(likely[best] / likely.sum()), DIGITS))

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from annotations.errors import StandpointError
 from annotations.labelstudio.shapes import Json, interface_differences
-from inference.checkpoint import label_schema
+from inference.checkpoint_files import label_schema
 from inference.model_store import ModelStore
 from inference.suggestions import Suggester
 from inference.web import Reply, Route

@@ -58,7 +58,7 @@ class ModelStore:
 
     def admit(self, checkpoint: Path) -> str:
         """Copy a checkpoint in, whole or not at all; nothing happens where it is in already. Returns its version."""
-        from inference.checkpoint import NEEDED, version
+        from inference.checkpoint_files import NEEDED, version
 
         if missing := [name for name in NEEDED if not (checkpoint / name).is_file()]:
             raise CheckpointError(checkpoint, f"has no {', no '.join(missing)}; give the checkpoint of a finished run")

@@ -18,7 +18,7 @@ from annotations.pages.render import html_page
 from annotations.pages.terminal import terminal
 from annotations.schema import Schema
 from annotations.storage import replacing
-from inference import checkpoint
+from inference import checkpoint_files
 from inference.tagger import Tagger
 
 FORMATS = ("jsonl", "labelstudio", "text")
@@ -34,7 +34,7 @@ def write_lines(path: Path | None, documents: Iterable[Document], tagger: Tagger
     """Write to a file, or to standard output as the documents come, in one of FORMATS."""
     with _sink(path) as out:
         if form == "labelstudio":
-            pieces = _tasks(documents, checkpoint.version(model))
+            pieces = _tasks(documents, checkpoint_files.version(model))
         elif form == "text":
             colour = out.isatty() and "NO_COLOR" not in os.environ
             pieces = (terminal(document, tagger.schema, colour=colour) + "\n" for document in documents)

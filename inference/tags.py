@@ -18,6 +18,9 @@ Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
+DIGITS = 6
+"""Decimals of a score: the later ones change with where in memory a processor finds the weights."""
+
 
 def to_tags(spans: Iterable[Span], offsets: Offsets, labels: Sequence[str]) -> tuple[list[int], list[Span]]:
     """One tag id a token, and the spans that these tokens cannot represent.
@@ -40,7 +43,7 @@ def to_tags(spans: Iterable[Span], offsets: Offsets, labels: Sequence[str]) -> t
 
 
 def to_spans(tags: Ints, scores: Floats, offsets: Offsets, labels: Sequence[str]) -> list[Span]:
-    """The spans of an allowed tag sequence; a span's score is the mean probability of its tags.
+    """The spans of an allowed tag sequence; a span's score is the mean probability of its tags, rounded to DIGITS.
 
     Shape: tags and scores (tokens,).
     """
@@ -50,7 +53,7 @@ def to_spans(tags: Ints, scores: Floats, offsets: Offsets, labels: Sequence[str]
         last = first
         while last + 1 < len(tags) and tags[last + 1] == tags[first] + 1:
             last += 1
-        score = min(1.0, float(scores[first : last + 1].mean()))
+        score = round(min(1.0, float(scores[first : last + 1].mean())), DIGITS)
         label = labels[(int(tags[first]) - 1) // 2]
         spans.append(Span(start=offsets[first][0], end=offsets[last][1], label=label, score=score))
     return spans

@@ -16,7 +16,7 @@ from typing import Any
 from annotations.document import Document, Label, Labels, Span
 from annotations.errors import CheckpointError, DocumentError, InputError, first_line
 from annotations.storage import write_json
-from inference.checkpoint import MANIFEST, NEEDED, sha256, write_manifest
+from inference.checkpoint_files import MANIFEST, NEEDED, sha256, write_manifest
 from inference.probes import TARGETS, probes
 from inference.tagger import Tagger
 

@@ -22,9 +22,9 @@ from annotations.document import Document, Label, Span
 from annotations.storage import write_jsonl
 from inference.archive.job import tag_archive
 from inference.archive.settings import Settings
-from inference.archive.shards import Shard
+from inference.archive.shards import Outcome, Shard
 from inference.archive.summary import Summary
-from inference.archive.tagging import Outcome, ShardTagger
+from inference.archive.tagging import ShardTagger
 
 SENTENCES = [
     "The Taliban met in Kabul.",

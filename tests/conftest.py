@@ -27,6 +27,7 @@ from transformers import (
     RobertaTokenizer,
     XLMRobertaTokenizer,
 )
+from xdist.scheduler import LoadFileScheduling
 
 from annotations.document import Document, Label, Span
 from annotations.schema import Schema
@@ -207,6 +208,18 @@ def model(tmp_path_factory: pytest.TempPathFactory, tagger: Tagger) -> Path:
 def _in_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shipped configs name files relative to the repository."""
     monkeypatch.chdir(ROOT)
+
+
+class ByFile(LoadFileScheduling):
+    """A file's tests stay together, and so do all files whose tests need the Label Studio server, which starts once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "Label Studio" if "staff: Staff" in (ROOT / file).read_text("utf-8") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile | None:
+    return ByFile(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @dataclass

@@ -12,8 +12,10 @@ import pytest
 from conftest import ROOT, Staff
 from test_main_path import gold, write_run
 from test_ml_backend import COMMAND
+from typer.testing import CliRunner
 
 from annotations.storage import write_jsonl
+from training.cli import app
 
 PAGE = (ROOT / "docs" / "annotation.md").read_text("utf-8")
 BLOCKS = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
@@ -30,23 +32,21 @@ def place(tmp_path: Path, staff: Staff, encoders: Callable[[str], Path], monkeyp
     own.mkdir()
     write_jsonl(own / "gold.jsonl", gold(3))
     run = write_run(own, "configs/schema.yaml", own / "gold.jsonl", encoders("modernbert"))
-    subprocess.run([COMMAND, "train", str(run)], cwd=tmp_path, check=True, capture_output=True, timeout=600)
+    assert CliRunner().invoke(app, ["train", str(run)]).exit_code == 0
     (tmp_path / "runs" / "demo").mkdir(parents=True)
     (tmp_path / "runs" / "demo" / "checkpoint").symlink_to(own / "run" / "checkpoint")
     monkeypatch.setenv("LABEL_STUDIO_URL", staff.local.url)
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", staff.token)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def run(line: str, place: Path, more: list[str]) -> str:
+def run(line: str, more: list[str]) -> str:
     command, *arguments = shlex.split(line)
     assert command == "standpoint"
-    done = subprocess.run(
-        [COMMAND, *arguments, *more], cwd=place, capture_output=True, text=True, timeout=600, check=False
-    )
+    done = CliRunner().invoke(app, [*arguments, *more])
     allowed = (0, 1) if arguments[:2] == ["labels", "lint"] else (0,)
-    assert done.returncode in allowed, (line, done.stdout, done.stderr)
+    assert done.exit_code in allowed, (line, done.stdout, done.stderr, done.exception)
     return done.stdout
 
 
@@ -61,7 +61,7 @@ def test_every_command_of_the_page_runs(staff: Staff, place: Path, encoders: Cal
         more = [*TINY, f"encoder={encoders('modernbert')}"] if line.startswith("standpoint train") else []
         if line.startswith("standpoint labels pull"):
             annotate_all(staff, project)
-        out = run(written, place, more)
+        out = run(written, more)
         if found := re.search(r"/projects/(\d+)", out):
             project = int(found[1])
     assert (place / "pulled" / "latest" / "documents.jsonl").stat().st_size

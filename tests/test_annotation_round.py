@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 from conftest import ROOT, Staff
 from faulty_proxy import BREAK, LOSE_ANSWER, PASS, REFUSE, UNAUTHORIZED, FaultyProxy
+from typer.testing import CliRunner
 
 from annotations.document import Document, Label, Span
 from annotations.errors import DocumentError, SchemaError, ServerError
@@ -23,6 +25,7 @@ from annotations.labelstudio.shapes import Json, to_results
 from annotations.schema import Schema
 from annotations.sentences import sentences
 from annotations.storage import read_jsonl, write_jsonl
+from training.cli import app
 
 SCHEMA = Schema.load(ROOT / "configs" / "schema.yaml")
 TEXT = "🙂 The Taliban condemned ISIS-K.\r\n\r\nOfficials in Kabul declined to comment. Nobody else spoke."
@@ -176,9 +179,10 @@ def test_a_project_that_asks_for_something_else_is_reported_and_kept(staff: Staf
 COMMAND = [sys.executable, "-c", "from training.cli import main; main()", "labels"]
 
 
-def killed(command: list[str], token: str, when: Callable[[], bool]) -> None:
+def killed(arguments: list[str], token: str, when: Callable[[], bool]) -> None:
     """Start a command and kill -9 it at a moment."""
     environment = {**os.environ, "LABEL_STUDIO_API_KEY": token}
+    command = [*COMMAND, *arguments]
     running = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
     deadline = time.monotonic() + 60
     while not when() and time.monotonic() < deadline:
@@ -190,11 +194,10 @@ def killed(command: list[str], token: str, when: Callable[[], bool]) -> None:
     time.sleep(1)
 
 
-def finished(command: list[str], token: str) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, which must be a good one."""
-    environment = {**os.environ, "LABEL_STUDIO_API_KEY": token}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
+def finished(arguments: list[str], token: str) -> Result:
+    """Run a command to its end in this process; it must be a good one."""
+    done = CliRunner().invoke(app, ["labels", *arguments], env={"LABEL_STUDIO_API_KEY": token})
+    assert done.exit_code == 0, (done.stderr, done.exception)
     return done
 
 
@@ -220,7 +223,7 @@ def test_a_push_killed_half_way_goes_on_where_it_was(staff: Staff, proxy: Faulty
     documents = [article(number) for number in range(160)]
     write_jsonl(tmp_path / "articles.jsonl", documents)
     proxy.delay = 0.3
-    command = [*COMMAND, "push", str(tmp_path / "articles.jsonl"), "--title", "Killed push", "--url", proxy.url]
+    command = ["push", str(tmp_path / "articles.jsonl"), "--title", "Killed push", "--url", proxy.url]
     killed(command, staff.token, lambda: proxy.count("POST", "/import") >= 2)
     proxy.delay = 0.0
     done = finished(command, staff.token)
@@ -404,7 +407,7 @@ def test_a_pull_killed_at_any_moment_leaves_whole_versions(
     ana = staff.readers["ana"]
     ana.annotate(tasks["d000"]["id"], to_results(labelled(documents[0], "Kabul")))
     folder = tmp_path / "pulled"
-    command = [*COMMAND, "pull", "--project", str(project), "--output", str(folder), "--url", proxy.url]
+    command = ["pull", "--project", str(project), "--output", str(folder), "--url", proxy.url]
     finished(command, staff.token)
     first = (folder / "latest").resolve()
     before = (first / "documents.jsonl").read_bytes()

@@ -21,8 +21,7 @@ from annotations.errors import JobError
 from inference.archive import crew
 from inference.archive.job import processes, tag_archive
 from inference.archive.settings import Settings
-from inference.archive.shards import Shard
-from inference.archive.tagging import Outcome
+from inference.archive.shards import Outcome, Shard
 
 COMMAND = [sys.executable, "-c", "from training.cli import main; main()", "tag"]
 

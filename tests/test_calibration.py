@@ -223,14 +223,14 @@ def test_one_group_is_fitted_and_says_that_nothing_was_held_out() -> None:
 
 
 def test_a_calibrated_copy_has_the_temperatures_and_the_original_is_untouched(tagger: Tagger, tmp_path: Path) -> None:
-    from inference import checkpoint
+    from inference import checkpoint, checkpoint_files
 
     original, copy = tmp_path / "original", tmp_path / "deep" / "copy"
     checkpoint.save(original, tagger.engine.model, tagger.tokenizer)
-    before = checkpoint.version(original)
+    before = checkpoint_files.version(original)
     write_calibrated(original, copy, {"stance": 2.5})
-    assert checkpoint.version(original) == before
-    assert checkpoint.version(copy) != before
+    assert checkpoint_files.version(original) == before
+    assert checkpoint_files.version(copy) != before
     assert json.loads((copy / "config.json").read_text())["tagger"]["temperatures"] == {"stance": 2.5}
     assert [path.name for path in copy.parent.iterdir()] == ["copy"]
     plain, warm = (Tagger.load(path).tag_all(gold(1))[0] for path in (original, copy))

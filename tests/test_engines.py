@@ -19,7 +19,8 @@ from annotations.document import Document
 from annotations.errors import CheckpointError, ConfigError
 from annotations.reading import annotated_documents
 from inference import checkpoint
-from inference.checkpoint import WEIGHTS, from_encoder
+from inference.checkpoint import from_encoder
+from inference.checkpoint_files import WEIGHTS
 from inference.config import TaggerConfig
 from inference.engines import artefacts, choice, export, onnx
 from inference.tagger import Encoded, Tagger

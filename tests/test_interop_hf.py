@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from annotations.document import Document
 from annotations.errors import CheckpointError, ConfigError, DocumentError
 from annotations.schema import Schema
-from inference import checkpoint
+from inference import checkpoint, checkpoint_files
 from inference.config import TaggerConfig
 from inference.interop import hf
 from inference.interop.hf import to_hf
@@ -130,7 +130,7 @@ def test_the_card_is_one_that_the_hub_reads(tiny: Path, config: TaggerConfig, tm
     made = to_hf(fresh(tiny, config, tmp_path), tmp_path / "hf")
     _, header, text = (made.folder / "README.md").read_text("utf-8").split("---\n", 2)
     assert yaml.safe_load(header)["pipeline_tag"] == "token-classification"
-    assert checkpoint.version(tmp_path / "checkpoint") in text
+    assert checkpoint_files.version(tmp_path / "checkpoint") in text
     assert "| PERSON |" in text and str(tmp_path) not in text
     assert str(tmp_path) not in (made.folder / "config.json").read_text("utf-8")
     assert len({path.stat().st_mode for path in made.folder.iterdir()}) == 1, "readable to the same people"

@@ -81,6 +81,11 @@ def test_importing_inference_loads_nothing_heavy() -> None:
     assert not set(re.findall(r"'(\w+)'", found)) & {"torch", "transformers", "numpy", "pydantic", "yaml", "syntok"}
 
 
+def test_what_hands_out_work_leaves_torch_to_those_that_do_it() -> None:
+    found = run("import inference.archive.job, training.commands.tag, training.config\nprint(sorted(sys.modules))")
+    assert not set(re.findall(r"'(\w+)'", found)) & {"torch", "transformers"}
+
+
 def test_tagging_in_python_on_the_command_line_and_for_transformers_needs_no_extra(
     checkpoint: Path, tmp_path: Path
 ) -> None:

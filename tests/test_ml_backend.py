@@ -30,7 +30,7 @@ from annotations.errors import CheckpointError, ConfigError
 from annotations.labelstudio.shapes import labelling_config, shared_labels, to_task
 from annotations.schema import Schema
 from annotations.storage import write_jsonl
-from inference import checkpoint
+from inference import checkpoint_files
 from inference.config import TaggerConfig
 from inference.ml_backend import CHANGES, project_of
 from inference.model_store import ModelStore
@@ -149,7 +149,7 @@ def store(backend: Serving, taggers: list[Path]) -> Iterator[ModelStore]:
     """The backend's store, with the first tagger current before and after."""
     models = ModelStore(backend.log.parent / "store")
     yield models
-    models.promote(checkpoint.version(taggers[0]), "restored")
+    models.promote(checkpoint_files.version(taggers[0]), "restored")
 
 
 def task(number: int, **data: object) -> dict[str, Any]:
@@ -178,7 +178,7 @@ def test_health_setup_and_versions_agree(backend: Serving, schema: Schema, store
 def test_predictions_are_the_taggers_own(backend: Serving, taggers: list[Path], schema: Schema) -> None:
     [found] = predict(backend, [task(1, target=TARGET)], schema, params={"context": {"result": []}})
     own = Tagger.load(taggers[0]).tag(Document(id="x", text=TEXT, target=TARGET))
-    assert found["model_version"] == checkpoint.version(taggers[0])
+    assert found["model_version"] == checkpoint_files.version(taggers[0])
     stance = [result["value"] for result in found["result"] if result["from_name"] == "stance"]
     assert [(v["start"], v["end"], v["labels"][0]) for v in stance] == [
         (s.start, s.end, s.label) for s in own.spans("stance")
@@ -262,7 +262,7 @@ def test_version_follows_the_weights(backend: Serving, taggers: list[Path], sche
 
 
 def test_swaps_fail_no_request(backend: Serving, taggers: list[Path], schema: Schema, store: ModelStore) -> None:
-    versions = [checkpoint.version(taggers[0]), store.admit(taggers[1])]
+    versions = [checkpoint_files.version(taggers[0]), store.admit(taggers[1])]
     done = threading.Event()
     seen: list[tuple[set[str], int]] = []
 
@@ -290,14 +290,14 @@ def test_health_and_setup_load_nothing(
 ) -> None:
     broken = store.path("broken")
     shutil.copytree(taggers[0], broken)
-    (broken / checkpoint.WEIGHTS).write_bytes(b"no weights")
+    (broken / checkpoint_files.WEIGHTS).write_bytes(b"no weights")
     store.promote("broken", "restored")
     assert backend.post("/setup", {"schema": labelling_config(schema)}) == (200, {"model_version": "broken"})
     assert backend.ask("GET", "/health")[0] == 200
     status, answer = backend.post("/predict", {"tasks": [task(1)], "label_config": labelling_config(schema)})
     assert status == 503
     assert "standpoint labels restore" in answer["error"]
-    store.restore(checkpoint.version(taggers[0]))
+    store.restore(checkpoint_files.version(taggers[0]))
     assert len(predict(backend, [task(1)], schema)) == 1
 
 

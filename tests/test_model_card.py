@@ -21,7 +21,7 @@ from annotations.comparison import compare
 from annotations.document import Document, FrozenDict
 from annotations.schema import Schema
 from annotations.storage import fingerprint, read_jsonl, write_jsonl
-from inference.checkpoint import version
+from inference.checkpoint_files import version
 from inference.tagger import Tagger
 from inference.verification import verify
 from training.config import RunConfig

@@ -367,17 +367,14 @@ def test_the_command_itself(encoders: Encoders, tmp_path: Path) -> None:
     before = tree(tmp_path)
     command = [sys.executable, "-c", "from training.cli import main; main()", "check", str(path)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-
-    def call(*more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*command, *more], capture_output=True, text=True, env=environment, timeout=600)
-
-    good = call("--json")
+    good = subprocess.run([*command, "--json"], capture_output=True, text=True, env=environment, timeout=600)
     assert good.returncode == 0, good.stderr
     found = json.loads(good.stdout)
     assert found["ready"] is True
     assert found["facts"]["cost"]["estimate"]["seconds"] > 0
-    bad = call("encoder=no/such-encoder", "data.train=[missing.jsonl]", "--quick")
-    assert bad.returncode == 2
+    wrong = ["encoder=no/such-encoder", "data.train=[missing.jsonl]"]
+    bad = CliRunner().invoke(app, ["check", str(path), *wrong, "--quick"])
+    assert bad.exit_code == 2
     assert "Traceback" not in bad.stderr
     assert bad.stdout.endswith("not ready to train, 2 problems, 0 warnings\n")
     assert tree(tmp_path) == before

@@ -18,9 +18,11 @@ import yaml
 from conftest import seed_text
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
+from typer.testing import CliRunner
 
 from annotations.errors import CheckpointError, ConfigError, StandpointError
-from inference.checkpoint import version
+from inference.checkpoint_files import version
+from training.cli import app
 from training.pretraining.config import PretrainConfig
 from training.pretraining.log import Line, read
 from training.pretraining.run import pretrain
@@ -296,9 +298,7 @@ def test_two_processes_share_a_step(tmp_path: Path) -> None:
 
 def test_prepared_here_and_trained_elsewhere(tmp_path: Path) -> None:
     config = write(tmp_path, steps=3)
-    prepared = subprocess.run(
-        [*COMMAND, str(config), "--prepare"], env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=600
-    )
+    prepared = CliRunner().invoke(app, ["pretrain", str(config), "--prepare"])
     assert prepared.stdout.strip() == f"Prepared: {tmp_path / 'out'}", prepared.stderr
     assert not (tmp_path / "out" / "encoder").exists()
     (tmp_path / "text.txt").unlink()
@@ -311,15 +311,8 @@ def test_prepared_here_and_trained_elsewhere(tmp_path: Path) -> None:
 
 def test_from_and_minutes_on_the_command_line(tmp_path: Path, encoders: Callable[[str], Path]) -> None:
     config = write(tmp_path, steps=None)
-    done = subprocess.run(
-        [*COMMAND, str(config), "--minutes", "0.02", "--from", str(encoders("roberta"))],
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr
+    done = CliRunner().invoke(app, ["pretrain", str(config), "--minutes", "0.02", "--from", str(encoders("roberta"))])
+    assert done.exit_code == 0, done.stderr
     assert done.stdout.strip() == f"Encoder: {tmp_path / 'out' / 'encoder'}"
     assert "tokens/s" in done.stderr and "min left" in done.stderr
     assert AutoModel.from_pretrained(tmp_path / "out" / "encoder").config.model_type == "roberta"

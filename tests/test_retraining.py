@@ -24,7 +24,7 @@ from annotations.document import Document
 from annotations.errors import DocumentError, ServerError
 from annotations.schema import Schema
 from annotations.storage import read_jsonl, write_jsonl
-from inference.checkpoint import version
+from inference.checkpoint_files import version
 from inference.config import TaggerConfig
 from inference.model_store import ModelStore
 from inference.tagger import Tagger

@@ -22,7 +22,7 @@ from conftest import ROOT
 from service_help import ADMIN, NDJSON, TEXTS, USER, Running, as_process, bearer, in_thread, make_checkpoint
 from test_service import answered, places
 
-from inference.checkpoint import version, write_manifest
+from inference.checkpoint_files import version, write_manifest
 from inference.config import TaggerConfig
 from inference.model_store import ModelStore
 from inference.service.__main__ import main

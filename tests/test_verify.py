@@ -13,7 +13,7 @@ from conftest import ROOT
 from typer.testing import CliRunner
 
 from annotations.errors import CheckpointError
-from inference import checkpoint
+from inference import checkpoint, checkpoint_files
 from inference.config import TaggerConfig
 from inference.probes import TEXTS
 from inference.tagger import Tagger
@@ -117,7 +117,7 @@ def test_other_weights_drift_whatever_the_manifest_says(
     checkpoint.save(folder, model, tokenizer)
     record(folder)
     (folder / PROBE).write_bytes(stored)
-    checkpoint.write_manifest(folder, FILES)
+    checkpoint_files.write_manifest(folder, FILES)
     found = verify(folder)
     assert found.files == len(FILES)
     assert any("layer 'stance'" in problem for problem in found.problems)
@@ -142,7 +142,7 @@ def test_an_edited_answer_is_told_with_its_place(folder: Path) -> None:
 def test_a_score_within_the_tolerance_passes(folder: Path) -> None:
     edit(folder / PROBE, lambda values: values["answers"][0]["labels"]["document"].update(
         score=values["answers"][0]["labels"]["document"]["score"] - 0.0005))  # fmt: skip
-    checkpoint.write_manifest(folder, FILES)
+    checkpoint_files.write_manifest(folder, FILES)
     assert verify(folder).sound
     assert verify(folder).furthest == pytest.approx(0.0005, rel=1e-3)
     assert not verify(folder, tolerance=1e-4).sound
@@ -178,7 +178,7 @@ def test_an_edited_card_is_a_remark(folder: Path) -> None:
 
 def test_another_package_or_format_is_told_and_a_newer_torch_is_a_remark(folder: Path) -> None:
     edit(folder / PROBE, lambda values: values.update(standpoint="0.0.9"))
-    checkpoint.write_manifest(folder, FILES)
+    checkpoint_files.write_manifest(folder, FILES)
     found = verify(folder)
     assert found.answers and len(found.problems) == 1
     assert "made by Standpoint 0.0.9, this is " in found.problems[0] and "--record" in found.problems[0]
@@ -186,7 +186,7 @@ def test_another_package_or_format_is_told_and_a_newer_torch_is_a_remark(folder:
     assert "has format 2, this Standpoint reads 1; use the version that made it (0.0.9)" in told(folder)
     record(folder)
     edit(folder / PROBE, lambda values: values["packages"].update(torch="1.0"))
-    checkpoint.write_manifest(folder, FILES)
+    checkpoint_files.write_manifest(folder, FILES)
     found = verify(folder)
     assert found.sound and found.remarks[0].startswith("made with torch 1.0, this is ")
 

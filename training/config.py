@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from annotations.config import Config
 from annotations.errors import did_you_mean
-from inference.checkpoint import DEFAULT_ENCODER
+from inference.checkpoint_files import DEFAULT_ENCODER
 from inference.config import TaggerConfig
 
 

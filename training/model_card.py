@@ -15,7 +15,7 @@ import yaml
 from annotations.guidelines import cell
 from annotations.schema import Kind, Schema
 from annotations.storage import write_json, write_text
-from inference.checkpoint import DEFAULT_ENCODER, version
+from inference.checkpoint_files import DEFAULT_ENCODER, version
 from inference.verification import CARD, TOLERANCE, record
 from training.lineage import LINEAGE
 from training.reports.comparison import FEW_GROUPS

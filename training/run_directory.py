@@ -21,7 +21,7 @@ import yaml
 from annotations.document import Document
 from annotations.errors import ConfigError
 from annotations.storage import fingerprint, write_json, write_text
-from inference.checkpoint import encoder_version
+from inference.checkpoint_files import encoder_version
 from inference.hardware import instructions
 from inference.verification import package
 from training.config import RunConfig

@@ -11,7 +11,7 @@ from annotations.document import Document
 from annotations.labelstudio.exports import ImportReport
 from annotations.reading import annotated_documents
 from annotations.storage import write_jsonl
-from inference import checkpoint
+from inference import checkpoint, checkpoint_files
 from inference.tagger import Tagger
 from training.config import RunConfig
 from training.data import unreachable
@@ -88,7 +88,7 @@ def train(
     ]
     lines = [*told, *(f"  not learned  {line}" for line in lost), *odd]
     run.write("import.txt", "\n".join(lines) + "\n")
-    run.finish({**origin, "model_version": checkpoint.version(run.checkpoint)})
+    run.finish({**origin, "model_version": checkpoint_files.version(run.checkpoint)})
     return (_swap(run, config.output) if replacing else run), report
 
 
@@ -132,7 +132,7 @@ def write_report(run: RunDirectory, report: Report, predicted: Sequence[Document
 
 def write_origin(run: RunDirectory, path: Path, data: Sequence[Path]) -> None:
     """What a checkpoint was scored on, so that the result can be compared with others later."""
-    schema = checkpoint.label_schema(path).model_dump(mode="json")
+    schema = checkpoint_files.label_schema(path).model_dump(mode="json")
     run.write_json(EVALUATION, {"checkpoint": str(path), "data": [str(file) for file in data], "schema": schema})
 
 

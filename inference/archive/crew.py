@@ -15,8 +15,7 @@ from typing import Any, Self
 
 from annotations.errors import JobError
 from inference.archive.settings import Settings
-from inference.archive.shards import Shard
-from inference.archive.tagging import Outcome
+from inference.archive.shards import Outcome, Shard
 
 COMMAND = (sys.executable, "-m", "inference.archive.worker")
 ATTEMPTS = 3

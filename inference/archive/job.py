@@ -24,12 +24,11 @@ from inference.archive.settings import (
     resolved_format,
     same_job,
 )
-from inference.archive.shards import Shard, shards
+from inference.archive.shards import Outcome, Shard, shards
 from inference.archive.sources import Survey, survey
 from inference.archive.summary import Summary, known, summarise
-from inference.archive.tagging import Outcome
 from inference.archive.writing import held
-from inference.checkpoint import label_schema, version
+from inference.checkpoint_files import label_schema, version
 
 Say = Callable[[str], None]
 

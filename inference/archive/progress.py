@@ -7,8 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from inference.archive.shards import Shard
-from inference.archive.tagging import Outcome
+from inference.archive.shards import Outcome, Shard
 
 EVERY = 10.0
 """Seconds between two lines."""

@@ -19,8 +19,7 @@ from typing import Any
 
 from annotations.errors import ConfigError, JobError, StandpointError, first_line
 from inference.archive.settings import Settings
-from inference.archive.shards import Shard
-from inference.archive.tagging import Outcome, own_process
+from inference.archive.shards import Outcome, Shard
 
 LOCAL = "local"
 WAVE = 4096
@@ -147,6 +146,8 @@ class ShardActor:
     """One process of the cluster, with one tagger."""
 
     def __init__(self, settings: str) -> None:
+        from inference.archive.tagging import own_process
+
         self._tagger = own_process(Settings.from_json(settings))
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
@@ -161,6 +162,8 @@ class ShardActor:
 
 
 def _engine(settings: str) -> Answer:
+    from inference.archive.tagging import own_process
+
     try:
         return {"engine": own_process(Settings.from_json(settings)).tagger.engine.name}
     except StandpointError as error:

@@ -44,6 +44,22 @@ class Shard:
         return cls(values["number"], tuple(Piece(**piece) for piece in values["pieces"]), values["size"])
 
 
+@dataclass
+class Outcome:
+    """What came of a shard."""
+
+    shard: int
+    documents: int = 0
+    """Written; a text with several targets counts for each."""
+    bad: int = 0
+    ignored: tuple[str, ...] = ()
+    """Fields that were not read."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
 def shard_name(number: int) -> str:
     """What a shard's files are called, without their suffix."""
     return f"part-{number:06d}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
 from typing import IO, Any, Protocol, Self
 
 import torch
@@ -18,27 +17,11 @@ from inference.archive.documents import UnfitError, document
 from inference.archive.parquet import ParquetWriter
 from inference.archive.records import Cursor, Record
 from inference.archive.settings import ERRORS, Settings
-from inference.archive.shards import Shard
+from inference.archive.shards import Outcome, Shard
 from inference.archive.sources import source
 from inference.archive.writing import durable, write_durably
-from inference.checkpoint import version
+from inference.checkpoint_files import version
 from inference.tagger import Tagger, refusal, target_check
-
-
-@dataclass
-class Outcome:
-    """What came of a shard."""
-
-    shard: int
-    documents: int = 0
-    """Written; a text with several targets counts for each."""
-    bad: int = 0
-    ignored: tuple[str, ...] = ()
-    """Fields that were not read."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
 
 
 def own_process(settings: Settings) -> ShardTagger:

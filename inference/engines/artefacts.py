@@ -15,7 +15,7 @@ from typing import Any
 
 from annotations.errors import CheckpointError, first_line
 from annotations.storage import write_json
-from inference.checkpoint import WEIGHTS, sha256
+from inference.checkpoint_files import WEIGHTS, sha256
 
 FOLDER = "engines"
 RECORD = "engine.json"

@@ -20,7 +20,7 @@ from annotations.errors import CheckpointError, ConfigError, DocumentError, did_
 from annotations.formats.conversion import replacing_folder
 from annotations.schema import Kind, Schema
 from annotations.storage import write_text
-from inference import checkpoint
+from inference import checkpoint, checkpoint_files
 from inference.config import TaggerConfig
 from inference.interop.hf_card import card
 from inference.model import StandpointModel
@@ -67,7 +67,7 @@ def to_hf(path: str | Path, folder: str | Path, layer: str | None = None) -> Exp
         if not difference <= CLOSE:
             raise _unsuitable(path, plain, f"it answers otherwise than the tagger (logits differ by {difference:.2g})")
         facts = {
-            "version": checkpoint.version(path),
+            "version": checkpoint_files.version(path),
             "difference": difference,
             "trims": _trims(part),
             "strategy": strategy(tokenizer, config),

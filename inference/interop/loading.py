@@ -14,7 +14,7 @@ import torch
 
 from annotations.errors import CheckpointError
 from annotations.schema import Schema
-from inference import checkpoint
+from inference import checkpoint_files
 from inference.engines.choice import AUTO, ENGINES, check_name
 from inference.tagger import Tagger
 
@@ -41,13 +41,13 @@ class Source:
         """
         check_name(engine, (AUTO, *ENGINES))
         path = Path(path).resolve()
-        checkpoint.label_schema(path)
-        return cls(str(path), engine, checkpoint.version(path))
+        checkpoint_files.label_schema(path)
+        return cls(str(path), engine, checkpoint_files.version(path))
 
     @property
     def schema(self) -> Schema:
         """The layers and labels, without loading the weights."""
-        return checkpoint.label_schema(self.path)
+        return checkpoint_files.label_schema(self.path)
 
     def tagger(self) -> Tagger:
         """The tagger, loaded once in each process.
@@ -63,7 +63,7 @@ def _load(source: Source, process: int) -> Tagger:
     if process != _IMPORTED_BY:
         # A forked process has none of OpenMP's threads, and waits for them forever.
         torch.set_num_threads(1)
-    if (found := checkpoint.version(source.path)) != source.version:
+    if (found := checkpoint_files.version(source.path)) != source.version:
         why = f"holds other weights ({found}) than when it was named ({source.version}); name it again"
         raise CheckpointError(source.path, why)
     return Tagger.load(source.path, engine=source.engine)

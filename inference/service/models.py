@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from annotations.errors import CheckpointError, StandpointError, first_line
-from inference.checkpoint import MANIFEST, NEEDED, sha256, version
+from inference.checkpoint_files import MANIFEST, NEEDED, sha256, version
 from inference.model_store import ModelStore
 from inference.service.batching import Shared, Turns
 from inference.service.messages import TEXT

@@ -46,7 +46,7 @@ def export(
 
 def _engine(checkpoint: Path, name: str, data: list[Path], most_drop: float) -> None:
     from annotations.reading import annotated_documents
-    from inference.checkpoint import label_schema
+    from inference.checkpoint_files import label_schema
     from inference.engines import export as engines
 
     progress(f"{name}: exporting and measuring")

@@ -108,7 +108,7 @@ def layers_of(names: str | None, schema: Schema) -> list[str] | None:
 def _suggestions(model: Path, schema: Schema) -> Suggestions:
     from annotations.errors import SchemaError
     from annotations.labelstudio.push import Suggestions
-    from inference import checkpoint
+    from inference import checkpoint_files
     from inference.tagger import Tagger
 
     quiet_libraries()
@@ -125,7 +125,7 @@ def _suggestions(model: Path, schema: Schema) -> Suggestions:
     def tag(documents: Iterable[Document]) -> Iterator[Document]:
         yield from tagger.tag(documents)
 
-    return Suggestions(checkpoint.version(model), tag)
+    return Suggestions(checkpoint_files.version(model), tag)
 
 
 def pull(

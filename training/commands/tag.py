@@ -100,7 +100,6 @@ def _archive(
     from inference.archive.job import processes, tag_archive
     from inference.archive.settings import Settings
 
-    quiet_libraries()
     settings = Settings(
         place,
         output,

@@ -22,7 +22,7 @@ from transformers import (
 from transformers.modeling_outputs import BaseModelOutput
 
 from annotations.errors import CheckpointError, first_line
-from inference.checkpoint import encoder_location
+from inference.checkpoint_files import encoder_location
 from training.pretraining.config import PretrainOptimizer, Shape
 
 

@@ -11,7 +11,7 @@ import torch
 
 from annotations.errors import ConfigError
 from annotations.storage import replacing
-from inference.checkpoint import encoder_version
+from inference.checkpoint_files import encoder_version
 from training.pretraining import schedule
 from training.pretraining.config import PretrainConfig
 from training.pretraining.cooccurrence import embeddings

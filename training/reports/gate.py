@@ -15,7 +15,7 @@ from annotations.document import Document
 from annotations.errors import CheckpointError, ConfigError, DocumentError, InputError, did_you_mean
 from annotations.reading import annotated_documents
 from annotations.schema import Schema
-from inference.checkpoint import NEEDED, label_schema
+from inference.checkpoint_files import NEEDED, label_schema
 from inference.tagger import Tagger
 from training.lineage import known_texts, learned_texts, text_hash
 from training.reports.comparison import LayerDifference, PairComparison, compare_pair

@@ -17,8 +17,9 @@ from annotations.errors import DocumentError, InputError, StandpointError, first
 from annotations.labelstudio.exports import ImportReport
 from annotations.reading import annotated_documents
 from annotations.schema import Kind, Schema
-from inference import checkpoint
-from inference.checkpoint import NEEDED, encoder_tokenizer
+from inference import checkpoint_files
+from inference.checkpoint import encoder_tokenizer
+from inference.checkpoint_files import NEEDED
 from inference.config import TaggerConfig
 from inference.decoding import decode
 from inference.tagger import Tagger, portions
@@ -123,7 +124,7 @@ def _tagged(path: Path, data: Sequence[Path], logits: bool) -> Source:
     evidence = {name: Evidence(known.get(name, 1.0)) for name in tagger.schema.layers} if logits else None
     predicted = [one for some in portions(gold) for one in _tag(tagger, some, evidence)]
     source = Source(str(path), "checkpoint", tagger.schema, gold, [*map(str, data)], {"run": predicted})
-    source.version, source.evidence = checkpoint.version(path), evidence
+    source.version, source.evidence = checkpoint_files.version(path), evidence
     source.lost = _lost(gold, tagger.tokenizer, tagger.config)
     source.remarks += _imported(imported)
     if (path.parent / FINISHED).is_file():
@@ -178,7 +179,7 @@ def _finished(path: Path, data: Sequence[Path]) -> Source:
         raise DocumentError(path, "does not tell what it was scored on; name the annotated files")
     source = Source(str(path), _kind(path), declared, gold, files, result.rounds, remarks=remarks)
     if source.kind == "run" and is_checkpoint(path / "checkpoint"):
-        source.version = checkpoint.version(path / "checkpoint")
+        source.version = checkpoint_files.version(path / "checkpoint")
     try:
         source.training = _trained(result, declared) if source.kind != "crossval" else _crossed(path, result)
     except InputError as error:

@@ -20,7 +20,7 @@ from annotations.document import Document
 from annotations.errors import ConfigError, DocumentError, StandpointError
 from annotations.schema import Kind, Schema
 from annotations.storage import read_jsonl, replacing, write_jsonl
-from inference.checkpoint import version
+from inference.checkpoint_files import version
 from inference.model_store import ModelStore
 from inference.tagger import Tagger
 from training.config import RunConfig
