@@ -43,7 +43,7 @@ check: .venv/test.stamp
 	$(BIN)/mypy
 
 test: check $(LABEL_STUDIO)
-	$(BIN)/pytest --numprocesses 3 --dist loadfile
+	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 crossval: .venv/test.stamp
 	$(BIN)/standpoint crossval configs/train.yaml output=runs/crossval --save benchmarks/results/crossval

@@ -262,7 +262,10 @@ def main(given: Sequence[str] | None = None) -> None:
     text = tables(found, rows)
     print(text)
     if arguments.save:
-        command = f"python benchmarks/peers.py --data DATA --encoder {arguments.encoder} --save {arguments.save}"
+        chosen = "" if arguments.sizes == ",".join(SIZES) else f" --sizes {arguments.sizes}"
+        command = (
+            f"python benchmarks/peers.py --data DATA --encoder {arguments.encoder}{chosen} --save {arguments.save}"
+        )
         told = about(found, arguments.seeds)
         save_table(arguments.save, title="Our recipe beside others'", command=command, told=told, table=text, rows=rows)
 

@@ -54,6 +54,7 @@ from recipe_variants import (
 from annotations.document import Document
 from annotations.schema import Kind
 from inference.checkpoint_files import DEFAULT_ENCODER
+from training.config import ObjectiveConfig
 from training.shell import progress, quiet_libraries
 from training.trainer import fine_tune
 
@@ -66,6 +67,7 @@ PLAIN_SETTINGS: dict[str, Any] = {
 }
 """What every choice starts from: the product's defaults before any choice was kept. Rates are the encoder's own."""
 TIMES = 10
+FULL_BALANCE = ObjectiveConfig(class_weights=1)
 BOTH: dict[str, Learn] = {
     PLAIN: fine_tune,
     SHIPPED: fine_tune,
@@ -105,6 +107,8 @@ SENTENCES: dict[str, Learn] = {
     "classes not weighted": balanced(0),
     "classes in full balance": balanced(1),
     "R-Drop": trained_by(TwiceDropped),
+    "layer-wise decay, 15% masked and full balance": slower_below(0.8, token_masking=0.15, objective=FULL_BALANCE),
+    "layer-wise decay, 15% masked and R-Drop": trained_by(TwiceDropped, slower_below(0.8, token_masking=0.15)),
 }
 SETS = ("conll", "newswire", "newsmtsc")
 REPEATED = {
@@ -114,6 +118,8 @@ REPEATED = {
     "half the passes",
     "layer-wise decay and 15% masked",
     "layer-wise decay and 15% masked in half the passes",
+    "layer-wise decay, 15% masked and full balance",
+    "layer-wise decay, 15% masked and R-Drop",
 }
 """What is run with every seed: the choices that did best with the first."""
 

@@ -168,12 +168,12 @@ def in_other_case(document: Document, layer: str, mentions: dict[str, list[str]]
 # Other losses, rates and weights.
 
 
-def trained_by(kind: type[LayerTrainer]) -> Learn:
-    """The product's training with another Trainer."""
+def trained_by(kind: type[LayerTrainer], trained: Learn = fine_tune) -> Learn:
+    """The product's training, or a changed one, with another Trainer."""
 
     def learn(config: RunConfig, documents: Sequence[Document], folder: Path) -> Tagger:
         with patch.object(trainer, "LayerTrainer", kind):
-            return fine_tune(config, documents, folder)
+            return trained(config, documents, folder)
 
     return learn
 

@@ -131,7 +131,9 @@ def test_windows_overlap_again_when_tagging(tiny: Path, data: Path, config: Tagg
 @pytest.mark.parametrize("name", ["conll", "newsmtsc"])
 def test_every_choice_trains_and_tags(name: str, tiny: Path, data: Path, tmp_path: Path) -> None:
     split = PROXY[name](data)
-    for choice in recipe_choices.choices_for(split.kind):
+    # What is tried on names and sentences alike goes one way: once will do.
+    others = recipe_choices.NAMES if name == "newsmtsc" else {}
+    for choice in (choice for choice in recipe_choices.choices_for(split.kind) if choice not in others):
         row = recipe_choices.measure(Results(tmp_path), Encoder.parse(str(tiny)), split, 3, 0, choice, {"epochs": 1})
         assert row and 0 <= row["score"] <= 1, choice
 

@@ -180,10 +180,17 @@ def test_the_best_settings_train(finished: Path) -> None:
     assert "article-3, which the tagger never saw" in (finished / "sweep" / "best" / "report.txt").read_text()
 
 
-def test_a_killed_worker_and_a_killed_sweep_lose_no_trial(
+def test_a_killed_worker_a_killed_sweep_and_a_stopped_one_lose_no_trial(
     finished: Path, tmp_path: Path, encoders: Callable[[str], Path]
 ) -> None:
     path, folder = write_sweep(tmp_path, encoders("bert")), tmp_path / "sweep"
+    with started(path, "--trials", "2") as process:
+        worker = until(lambda: worker_at(folder), process)
+        assert "another sweep is at work" in refused(path)
+        process.send_signal(signal.SIGINT)
+        assert f"the same command goes on from {folder}" in process.communicate(timeout=600)[1]
+        assert process.returncode == 130
+    assert ended(worker)
     with started(path) as process:
         until(lambda: (folder / "trials" / "0000" / "seed-0-fold-0.json").exists(), process)
         os.kill(until(lambda: worker_at(folder), process), signal.SIGKILL)
@@ -197,27 +204,6 @@ def test_a_killed_worker_and_a_killed_sweep_lose_no_trial(
     cli("sweep", path)
     assert trials(folder) == trials(finished / "sweep")
     assert {file: file.stat().st_mtime_ns for file in kept} == kept
-
-
-def test_ctrl_c_stops_and_more_trials_go_on(finished: Path, tmp_path: Path, encoders: Callable[[str], Path]) -> None:
-    path, folder = write_sweep(tmp_path, encoders("bert")), tmp_path / "sweep"
-    with started(path, "--trials", "2") as process:
-        worker = until(lambda: worker_at(folder), process)
-        process.send_signal(signal.SIGINT)
-        assert f"the same command goes on from {folder}" in process.communicate(timeout=600)[1]
-        assert process.returncode == 130
-    assert ended(worker)
-    cli("sweep", path)
-    assert trials(folder) == trials(finished / "sweep")
-
-
-def test_one_sweep_at_a_time_works_in_a_folder(tmp_path: Path, encoders: Callable[[str], Path]) -> None:
-    path, folder = write_sweep(tmp_path, encoders("bert"), pruner=None), tmp_path / "sweep"
-    with started(path, "--trials", "500") as process:
-        until(lambda: worker_at(folder), process)
-        assert "another sweep is at work" in refused(path)
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=600)
 
 
 def test_two_workers_share_the_trials(tmp_path: Path, encoders: Callable[[str], Path]) -> None:

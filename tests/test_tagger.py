@@ -148,7 +148,8 @@ def test_memory_does_not_grow_with_the_stream(tagger: Tagger, monkeypatch: pytes
         return found
 
     list(tagger.tag(["warm up"]))
-    assert peak(120) < 1.5 * peak(30)
+    # Enough for all stages to be full at the first.
+    assert peak(160) < 2 * peak(40)
 
 
 def test_own_labels_are_replaced_and_own_target_kept(tagger: Tagger) -> None:
