@@ -128,7 +128,9 @@ def test_a_document_that_breaks_the_model_does_not_spoil_its_batch(
 
     monkeypatch.setattr(served, stage, breaks)
     texts = ["Kabul is quiet.", "BROKEN", "VOA said so."]
+    counted = service.metric("standpoint_batch_documents_sum")
     bodies = service.tag(documents=[{"text": text} for text in texts]).json()["documents"]
+    assert service.metric("standpoint_batch_documents_sum") == counted + 2, "what was tagged again alone counts too"
     assert bodies[1]["error"]["status"] == 500
     assert answered(bodies[0]) == places(tagger.tag(texts[0]))
     assert answered(bodies[2]) == places(tagger.tag(texts[2]))

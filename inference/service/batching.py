@@ -140,27 +140,28 @@ class Batcher:
         self._decoder.submit(self._decode, some, windows, answers, began)
 
     def _decode(self, some: Sequence[Waiting], windows: list[Window], answers: list[Answer], began: float) -> None:
-        tagger = some[0].tagger
         try:
-            documents = tagger.decode([one.encoded.document for one in some], windows, answers)
+            documents = some[0].tagger.decode([one.encoded.document for one in some], windows, answers)
         except Exception as error:
             self._failed(some, error)
             return
         finally:
             self._undecoded.release()
-        now = time.monotonic()
+        self._observe(some, windows, began)
+        for one, document in zip(some, documents, strict=True):
+            one.done.set_result(document)
+
+    def _observe(self, some: Sequence[Waiting], windows: Sequence[Window], began: float) -> None:
         self.observer.tagged(
             TaggedBatch(
                 documents=len(some),
                 tokens=sum(one.tokens for one in some),
-                padding=padding(windows, tagger.config.batch_tokens),
+                padding=padding(windows, some[0].tagger.config.batch_tokens),
                 budget=self.tokens,
                 waited=[began - one.since for one in some],
-                seconds=now - began,
+                seconds=time.monotonic() - began,
             )
         )
-        for one, document in zip(some, documents, strict=True):
-            one.done.set_result(document)
 
     def _failed(self, some: Sequence[Waiting], error: Exception) -> None:
         """One of them is to blame, and the others shall not suffer for it."""
@@ -168,10 +169,14 @@ class Batcher:
             some[0].done.set_exception(error)
             return
         for one in some:
+            began = time.monotonic()
             try:
-                one.done.set_result(one.tagger.tag_encoded([one.encoded])[0])
+                document = one.tagger.tag_encoded([one.encoded])[0]
             except Exception as own:
                 one.done.set_exception(own)
+                continue
+            self._observe([one], one.encoded.windows, began)
+            one.done.set_result(document)
 
 
 class Turns:
