@@ -95,7 +95,7 @@ def until(found: Callable[[], bool], process: subprocess.Popen[str]) -> None:
     waited = time.monotonic()
     while not found():
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() - waited < 120
+        assert time.monotonic() - waited < 300
         time.sleep(0.01)
 
 

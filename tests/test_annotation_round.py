@@ -184,11 +184,11 @@ def killed(arguments: list[str], token: str, when: Callable[[], bool]) -> None:
     environment = {**os.environ, "LABEL_STUDIO_API_KEY": token}
     command = [*COMMAND, *arguments]
     running = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not when() and time.monotonic() < deadline:
         time.sleep(0.02)
     running.send_signal(signal.SIGKILL)
-    running.communicate(timeout=30)
+    running.communicate(timeout=180)
     assert running.returncode == -signal.SIGKILL
     # The server may still be at work on what it was asked.
     time.sleep(1)

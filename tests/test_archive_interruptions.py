@@ -94,7 +94,7 @@ def test_the_command_killed_stopped_and_with_a_worker_killed_ends_with_the_same_
     with started(command(job)) as stopped:
         until(lambda: parts() >= before + 3, stopped)
         stopped.send_signal(signal.SIGINT)
-        _, said = stopped.communicate(timeout=120)
+        _, said = stopped.communicate(timeout=300)
     assert stopped.returncode == 130, said
     assert f"Stopped; the same command goes on from {job.output}" in said
     assert not list(job.output.rglob(".*.part"))
@@ -102,7 +102,7 @@ def test_the_command_killed_stopped_and_with_a_worker_killed_ends_with_the_same_
     with started(two) as going:
         until(lambda: parts() >= before + 1, going)
         os.kill(children(going.pid)[0], signal.SIGKILL)
-        told, said = going.communicate(timeout=240)
+        told, said = going.communicate(timeout=300)
     assert going.returncode == 0, said
     assert "600 documents in 31 shards; 2 could not be tagged" in told
     assert "going on:" in said and "engine: torch" in said
@@ -191,7 +191,7 @@ def test_a_full_disk_is_told_and_loses_nothing(job: Settings, form: str, small_d
 
 def test_a_file_that_may_not_grow_is_told_by_the_command(job: Settings) -> None:
     limited = ["sh", "-c", 'ulimit -f 2; exec "$@"', "sh", *command(job, "--shard-size", "40")]
-    done = subprocess.run(limited, capture_output=True, text=True, check=False, timeout=240)
+    done = subprocess.run(limited, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 2, done.stderr
     assert "cannot be written (File too large)" in done.stderr
     assert "Traceback" not in done.stderr

@@ -51,7 +51,7 @@ def test_a_node_that_is_killed_costs_no_document(tmp_path: Path, tagger: Tagger,
         until(both_work, process)
         whole.remove_node(nodes[1], allow_graceful=False)
         at = len(list(job.output.glob("part-*")))
-        told, said = process.communicate(timeout=120)
+        told, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
     assert at < 31, "the node was killed too late"
     assert "900 documents in 31 shards; 2 could not be tagged" in told

@@ -214,7 +214,7 @@ def test_a_killed_learning_curve_goes_on(tmp_path: Path, encoders: Callable[[str
         began = time.monotonic()
         while not list(kept.rglob("*.jsonl")):
             assert process.poll() is None, "the command ended before it could be killed"
-            assert time.monotonic() - began < 180
+            assert time.monotonic() - began < 300
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
     before = {path: path.stat().st_mtime_ns for path in kept.rglob("*.jsonl")}

@@ -307,7 +307,7 @@ def test_a_killed_run_goes_on(tmp_path: Path, encoders: Callable[[str], Path]) -
         waited = time.monotonic()
         while not list((tmp_path / "run" / "trainer").glob("checkpoint-*/trainer_state.json")):
             assert process.poll() is None, "the run ended before it could be killed"
-            assert time.monotonic() - waited < 120
+            assert time.monotonic() - waited < 300
             time.sleep(0.05)
         process.send_signal(signal.SIGKILL)
     assert not (tmp_path / "run" / "run.json").exists()

@@ -166,7 +166,7 @@ def test_asked_to_stop_it_keeps_everything(kind: signal.Signals, tmp_path: Path)
     )
     wait_for_step(tmp_path / "out" / "log.jsonl", 5, process)
     process.send_signal(kind)
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=300)
     assert process.returncode == 130
     assert "the same command goes on" in told
     last = read(tmp_path / "out" / "log.jsonl")[-1]["step"]
