@@ -25,6 +25,7 @@ from inference.archive.settings import Settings
 from inference.archive.shards import Outcome, Shard
 from inference.archive.summary import Summary
 from inference.archive.tagging import ShardTagger
+from inference.tagger import Tagger
 
 SENTENCES = [
     "The Taliban met in Kabul.",
@@ -184,6 +185,9 @@ def _child(settings: Settings, steps: int) -> int:
 
 def main() -> None:
     settings, ends = Settings.from_json(sys.stdin.read()), [-signal.SIGKILL]
+    # Loaded once: forks have it already.
+    tagger = Tagger.load(settings.model, engine=settings.engine)
+    Tagger.load = lambda *given, **rest: tagger  # type: ignore[method-assign]
     while ends[-1] == -signal.SIGKILL:
         ends.append(_child(settings, len(ends)))
     print(json.dumps(ends[1:]))
