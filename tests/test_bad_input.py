@@ -193,12 +193,3 @@ def test_a_round_without_its_extra_names_it(arguments: tuple[str, ...], monkeypa
 def test_reading_exports_needs_no_extra(arguments: tuple[str, ...]) -> None:
     done = _without_extras("labels", *arguments)
     assert done.returncode == 0, done.stderr
-
-
-def test_tagging_needs_no_extra(tmp_path: Path, tagger: Tagger) -> None:
-    save(tmp_path / "ck", tagger.engine.model, tagger.tokenizer)
-    text = tmp_path / "a.txt"
-    text.write_text("The Taliban met.")
-    done = _without_extras("tag", str(text), "--model", str(tmp_path / "ck"))
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["text"] == "The Taliban met."
