@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -214,8 +215,13 @@ class ByFile(LoadFileScheduling):
     """A file's tests stay together, and so do all files whose tests need the Label Studio server, which starts once."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = super()._split_scope(nodeid)
-        return "Label Studio" if "staff: Staff" in (ROOT / file).read_text("utf-8") else file
+        return scope(super()._split_scope(nodeid))
+
+
+@cache
+def scope(file: str) -> str:
+    """What a file's tests are kept together with; asked for each of them."""
+    return "Label Studio" if "staff: Staff" in (ROOT / file).read_text("utf-8") else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, Staff
-from test_main_path import gold, write_run
+from test_main_path import cli, gold, write_run
 from test_ml_backend import COMMAND
 from typer.testing import CliRunner
 
@@ -32,7 +32,7 @@ def place(tmp_path: Path, staff: Staff, encoders: Callable[[str], Path], monkeyp
     own.mkdir()
     write_jsonl(own / "gold.jsonl", gold(3))
     run = write_run(own, "configs/schema.yaml", own / "gold.jsonl", encoders("modernbert"))
-    assert CliRunner().invoke(app, ["train", str(run)]).exit_code == 0
+    cli("train", run)
     (tmp_path / "runs" / "demo").mkdir(parents=True)
     (tmp_path / "runs" / "demo" / "checkpoint").symlink_to(own / "run" / "checkpoint")
     monkeypatch.setenv("LABEL_STUDIO_URL", staff.local.url)

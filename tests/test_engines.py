@@ -49,7 +49,7 @@ def labels(documents: list[Document]) -> list[object]:
 
 @pytest.fixture(scope="module")
 def gold(config: TaggerConfig) -> list[Document]:
-    return annotated_documents([ROOT / "annotations" / "gold.json"], config.label_schema)[0][:2]
+    return annotated_documents([ROOT / "annotations" / "gold.json"], config.label_schema)[0][:4]
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tagger: Tagger, gold: list[
         assert found.furthest_logit <= (1e-3 if name != "openvino-int8" else 30)
         assert all(before == 100 for before, _ in found.scores.values()), "PyTorch agrees with itself"
         assert set(found.scores) == {"entity", "stance", "document"}
-        assert found.documents == 2
+        assert found.documents == 4
     return made
 
 
