@@ -17,10 +17,11 @@ def has_bf16() -> bool:
     in 32-bit floats. On a CPU it takes a torch that tells the processor's instructions, or the answer is no."""
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return _cpu_has_bf16()
+    return cpu_has_bf16()
 
 
-def _cpu_has_bf16() -> bool:
+def cpu_has_bf16() -> bool:
+    """Whether the CPU does."""
     return any(_told().get(name) for name in BF16)
 
 
@@ -38,4 +39,4 @@ def _told() -> dict[str, Any]:
 def instructions() -> str:
     """The widest vectors that torch uses on this processor, and whether it multiplies in bfloat16, such as `AVX512, bf16`."""
     vectors = torch.backends.cpu.get_cpu_capability()
-    return f"{vectors}, bf16" if _cpu_has_bf16() else vectors
+    return f"{vectors}, bf16" if cpu_has_bf16() else vectors

@@ -206,9 +206,11 @@ def test_what_cannot_run_says_why(folder: Path, tmp_path: Path, monkeypatch: pyt
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match="needs a GPU"):
             Tagger.load(folder, engine="cuda-bf16")
-    monkeypatch.setattr(choice, "_bf16", lambda: False)
-    with pytest.raises(ConfigError, match="bfloat16"):
-        Tagger.load(folder, engine="openvino-bf16")
+    monkeypatch.setattr("inference.engines.openvino.has_bf16", lambda: False)
+    monkeypatch.setattr(choice, "cpu_has_bf16", lambda: False)
+    for name in ("openvino-bf16", "torch-bf16"):
+        with pytest.raises(ConfigError, match="bfloat16"):
+            Tagger.load(folder, engine=name)
     monkeypatch.setattr(choice, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'standpoint\[openvino\]'"):
         Tagger.load(folder, engine="openvino")

@@ -17,7 +17,7 @@ import torch
 from annotations.errors import CheckpointError, ConfigError, did_you_mean, first_line
 from inference.engines import artefacts
 from inference.engines.engine import Encode, Engine
-from inference.hardware import has_int8
+from inference.hardware import cpu_has_bf16, has_int8
 from inference.model import StandpointModel
 
 AUTO = "auto"
@@ -106,12 +106,14 @@ def hindrance(name: str) -> str | None:
         return f"needs the package {kind.needs}: pip install 'standpoint[{extra}]'"
     if kind.gpu and not torch.cuda.is_available():
         return "needs a GPU that PyTorch sees; there is none here"
-    if kind.bf16 and kind.load and not _bf16():
+    if kind.bf16 and not _bf16(kind):
         return "needs a processor that computes in bfloat16; take the engine without -bf16"
     return None
 
 
-def _bf16() -> bool:
+def _bf16(kind: Kind) -> bool:
+    if kind.load is None:
+        return cpu_has_bf16()
     from inference.engines import openvino
 
     return openvino.has_bf16()
