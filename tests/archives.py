@@ -18,6 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from warm import Warm
+
 from annotations.document import Document, Label, Span
 from annotations.storage import write_jsonl
 from inference.archive.job import tag_archive
@@ -81,9 +83,8 @@ def archive(folder: Path, count: int = 23) -> Path:
 @contextmanager
 def started(command: list[str], **environment: str) -> Iterator[subprocess.Popen[str]]:
     """A process, which does not outlive the block."""
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | environment
-    )
+    pipe = subprocess.PIPE
+    process = Warm(command, stdout=pipe, stderr=pipe, text=True, env=os.environ | environment)
     with process:
         try:
             yield process

@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import torch
 from conftest import ROOT
+from warm import Warm
 
 from inference import checkpoint
 from inference.config import TaggerConfig
@@ -105,7 +106,7 @@ def as_process(
 ) -> Iterator[Running]:
     """A service in a process of its own, killed at the end if the test has not ended it."""
     with log.open("wb") as out:
-        process = subprocess.Popen(
+        process = Warm(
             [sys.executable, *command],
             stdout=out,
             stderr=out,

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import warm
 from archives import Here, archive, files, killed_again_and_again, run, started, until
 from conftest import ROOT
 
@@ -24,6 +25,13 @@ from inference.archive.settings import Settings
 from inference.archive.shards import Outcome, Shard
 
 COMMAND = [sys.executable, "-c", "from training.cli import main; main()", "tag"]
+
+
+@pytest.fixture(autouse=True)
+def _warm() -> Iterator[None]:
+    """Processes of a job in this process begin with torch loaded; those of the command begin as usual."""
+    with warm.children():
+        yield
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import yaml
 from conftest import ROOT, Staff
 from test_main_path import cli, gold, write_run
 from test_ml_backend import COMMAND, Serving
+from warm import Warm
 
 from annotations.document import Document, Label, Span
 from annotations.labelstudio.shapes import to_results
@@ -45,7 +46,7 @@ def serve(path: Path, token: str, url: str, log: Path) -> Serving:
     with log.open("ab") as out:
         environment = {**os.environ, "LABEL_STUDIO_API_KEY": token, "LABEL_STUDIO_URL": url, "OMP_NUM_THREADS": "1"}
         command = [COMMAND, "serve", "--label-studio", str(path)]
-        process = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=environment, cwd=ROOT)
+        process = Warm(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=environment, cwd=ROOT)
     serving = Serving(process, "", log)
     found = serving.wait(lambda: re.search(r"^Listening on (\S+)", log.read_text(), re.MULTILINE))
     serving.url = found[1]

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from test_main_path import cli, gold, write_run
 from test_run_comparison import spoilt
 from typer.testing import CliRunner
+from warm import Warm
 
 from annotations.document import Document
 from annotations.errors import ConfigError
@@ -210,7 +211,7 @@ def test_a_killed_learning_curve_goes_on(tmp_path: Path, encoders: Callable[[str
     command = [*ENTRY, "learning-curve", str(config), "--seeds", "0,1"]
     kept = tmp_path / "run" / "curve"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment) as process:
+    with Warm(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment) as process:
         began = time.monotonic()
         while not list(kept.rglob("*.jsonl")):
             assert process.poll() is None, "the command ended before it could be killed"

@@ -16,6 +16,8 @@ import pytest
 import yaml
 from conftest import annotate
 from typer.testing import CliRunner
+from warm import STANDPOINT as COMMAND
+from warm import Warm, run
 
 from annotations.document import Document, Label, Span
 from annotations.labelstudio.shapes import labelling_config, to_results, to_task
@@ -26,7 +28,6 @@ from training.cli import app
 from training.config import RunConfig
 from training.runs import train
 
-COMMAND = str(Path(sys.executable).with_name("standpoint"))
 SENTENCES = ["The Taliban met in Kabul.", "Al-Qaeda denied it on Friday.", "Officials of the NDS spoke to VOA."]
 
 
@@ -303,7 +304,7 @@ def test_a_killed_run_goes_on(tmp_path: Path, encoders: Callable[[str], Path]) -
     config = write_run(tmp_path, "configs/schema.yaml", data, encoders("bert"), **more)
     command = [COMMAND, "train", str(config)]
     # The newest checkpoint may be cut off by the kill; here one always is.
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    with Warm(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         waited = time.monotonic()
         while not list((tmp_path / "run" / "trainer").glob("checkpoint-*/trainer_state.json")):
             assert process.poll() is None, "the run ended before it could be killed"
@@ -312,7 +313,7 @@ def test_a_killed_run_goes_on(tmp_path: Path, encoders: Callable[[str], Path]) -
         process.send_signal(signal.SIGKILL)
     assert not (tmp_path / "run" / "run.json").exists()
     (tmp_path / "run" / "trainer" / "checkpoint-9999").mkdir()
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    done = run(command)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "run.json").exists()
     cli("train", config, "epochs=2", "--force")

@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +23,8 @@ from conftest import ROOT, Staff
 from service_help import make_checkpoint
 from test_main_path import gold, write_run
 from typer.testing import CliRunner
+from warm import STANDPOINT as COMMAND
+from warm import Warm
 
 from annotations.document import Document
 from annotations.errors import CheckpointError, ConfigError
@@ -38,7 +39,6 @@ from inference.suggestions import Suggester
 from inference.tagger import Tagger
 from training.cli import app
 
-COMMAND = str(Path(sys.executable).with_name("standpoint"))
 TOKEN = "secret-token-of-nobody"
 PROJECT = 7
 STARTED: list[subprocess.Popen[bytes]] = []
@@ -89,7 +89,7 @@ def start(command: list[str], log: Path) -> Serving:
     with log.open("ab") as out:
         begin = out.tell()
         environment = {**os.environ, "LABEL_STUDIO_API_KEY": TOKEN, "OMP_NUM_THREADS": "1"}
-        process = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=environment, cwd=ROOT)
+        process = Warm(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=environment, cwd=ROOT)
     STARTED.append(process)
     serving = Serving(process, "", log)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+import warm
 import yaml
 from conftest import seed_text
 from safetensors.torch import load_file
@@ -64,6 +65,12 @@ def write(folder: Path, **more: object) -> Path:
 
 def losses(lines: list[Line]) -> dict[int, float]:
     return {line["step"]: line["loss"] for line in lines}
+
+
+def started(config: Path) -> subprocess.Popen[str]:
+    """The command in a process of its own."""
+    pipe = subprocess.PIPE
+    return warm.Warm([*COMMAND, str(config)], env=ENVIRONMENT, stdout=pipe, stderr=pipe, text=True)
 
 
 def wait_for_step(log: Path, step: int, process: subprocess.Popen[str]) -> None:
@@ -120,15 +127,11 @@ def test_killed_in_the_middle_it_goes_on_at_the_same_loss(tmp_path: Path) -> Non
     (tmp_path / "whole").mkdir()
     folder, whole = run(tmp_path / "whole")
     config = write(tmp_path, checkpoint_minutes=0.005)
-    process = subprocess.Popen(
-        [*COMMAND, str(config)], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = started(config)
     wait_for_step(tmp_path / "out" / "log.jsonl", 20, process)
     process.kill()
     process.communicate()
-    done = subprocess.run(
-        [*COMMAND, str(config)], env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=600
-    )
+    done = warm.run([*COMMAND, str(config)], env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr
     assert "resuming at step" in done.stderr
     resumed = read(tmp_path / "out" / "log.jsonl")
@@ -161,9 +164,7 @@ def test_killed_before_its_first_checkpoint_it_begins_a_new_log(tmp_path: Path) 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
 def test_asked_to_stop_it_keeps_everything(kind: signal.Signals, tmp_path: Path) -> None:
     config = write(tmp_path, steps=100_000)
-    process = subprocess.Popen(
-        [*COMMAND, str(config)], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = started(config)
     wait_for_step(tmp_path / "out" / "log.jsonl", 5, process)
     process.send_signal(kind)
     _, told = process.communicate(timeout=300)
@@ -302,9 +303,7 @@ def test_prepared_here_and_trained_elsewhere(tmp_path: Path) -> None:
     assert prepared.stdout.strip() == f"Prepared: {tmp_path / 'out'}", prepared.stderr
     assert not (tmp_path / "out" / "encoder").exists()
     (tmp_path / "text.txt").unlink()
-    done = subprocess.run(
-        [*COMMAND, str(config)], env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=600
-    )
+    done = warm.run([*COMMAND, str(config)], env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "encoder" / "model.safetensors").is_file()
 

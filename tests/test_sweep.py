@@ -21,6 +21,7 @@ import yaml
 from conftest import ROOT
 from test_main_path import cli, gold
 from typer.testing import CliRunner
+from warm import Warm, children
 
 from annotations.errors import ConfigError, StandpointError
 from annotations.storage import read_jsonl, write_jsonl
@@ -95,9 +96,8 @@ def started(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
     """The command in a process of its own, killed at the end if it still runs."""
     code = "from training.cli import main; main()"
     command = [sys.executable, "-c", code, "sweep", *map(str, arguments)]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    pipe = subprocess.PIPE
+    process = Warm(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
     try:
         yield process
     finally:
@@ -106,8 +106,8 @@ def started(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def worker_at(folder: Path) -> int | None:
-    """The process that trains now; its scratch folder has its number."""
-    return next((int(path.name) for path in (folder / "scratch").glob("*")), None)
+    """The process that trains now; its scratch folder has its number, and stays behind where it was killed."""
+    return next((number for path in (folder / "scratch").glob("*") if not ended(number := int(path.name))), None)
 
 
 def ended(process: int) -> bool:
@@ -116,6 +116,13 @@ def ended(process: int) -> bool:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:
         return True
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _warm() -> Iterator[None]:
+    """Workers of a sweep in this process begin with torch loaded."""
+    with children():
+        yield
 
 
 @pytest.fixture(scope="module")

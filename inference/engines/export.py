@@ -5,6 +5,7 @@ It knows answers and scores, not how any library runs an encoder.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -80,7 +81,7 @@ def export(path: str | Path, name: str, gold: Sequence[Document] = (), *, most_d
         raise ConfigError(f"engine {name!r}", "is accepted by its score; give annotated documents with --data")
     reference = Tagger.load(path, engine="torch")
     with artefacts.making(path, name) as part:
-        _write(name, reference, part)
+        _write(name, path, reference, part)
         tagger = Tagger(*checkpoint.load(path))
         tagger.engine = Engine(tagger.engine.model, name=name, encode=kind.load(part))
         measured = measure(reference, tagger, gold or readable_probes(reference))
@@ -98,23 +99,33 @@ def _missing_exporter(name: str) -> str | None:
     return f"to export it needs {', '.join(missing)}: pip install 'standpoint[{extra}]'" if missing else None
 
 
-def _write(name: str, tagger: Tagger, part: Path) -> None:
+def _write(name: str, path: str | Path, tagger: Tagger, part: Path) -> None:
     from inference.engines import onnx
 
-    if name.startswith("onnx"):
-        graph = part / onnx.GRAPH
+    graph = part / onnx.GRAPH
+    if name == "onnx" or not _copied(path, part):
         onnx.write(tagger.engine.model.encoder, graph)
+    if name.startswith("onnx"):
         if ENGINES[name].bits8:
             onnx.write_int8(graph, graph)
         return
     from inference.engines import openvino
 
-    graph = part / onnx.GRAPH
-    onnx.write(tagger.engine.model.encoder, graph)
     write = openvino.write_int8 if ENGINES[name].bits8 else openvino.write
     write(graph, part / openvino.GRAPH)
     for one in part.glob(f"{onnx.GRAPH}*"):
         one.unlink()
+
+
+def _copied(path: str | Path, part: Path) -> bool:
+    """Whether a graph that was exported from these weights for ONNX Runtime could be taken: all others are made from it."""
+    try:
+        files = artefacts.check(path, "onnx")["files"]
+    except CheckpointError:
+        return False
+    for file in files:
+        shutil.copyfile(artefacts.folder(path, "onnx") / file, part / file)
+    return True
 
 
 def measure(reference: Tagger, tagger: Tagger, documents: Sequence[Document]) -> Measured:
