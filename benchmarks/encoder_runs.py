@@ -135,7 +135,10 @@ def key(content: str, split: Split, seed: int, settings: dict[str, Any]) -> dict
 
 def defaults() -> str:
     """A hash of the product's default settings and of what its recipe chooses."""
-    values = [RunConfig.model_json_schema(), SIZES, FAMILIES]
+    schema = RunConfig.model_json_schema()
+    # What is off unless it is asked for changes no default.
+    del schema["properties"]["self_training"], schema["$defs"]["SelfTrainingConfig"]
+    values = [schema, SIZES, FAMILIES]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 

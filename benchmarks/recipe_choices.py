@@ -46,6 +46,7 @@ from recipe_variants import (
     sentences_alone,
     slower_below,
     trained_by,
+    voted,
     with_other_mentions,
     with_settings,
     without_overlap,
@@ -59,6 +60,7 @@ from training.shell import progress, quiet_libraries
 from training.trainer import fine_tune
 
 PLAIN, SHIPPED = "plain", "what ships"
+VOTED = "layer-wise decay, 15% masked and self-training with three teachers"
 PLAIN_SETTINGS: dict[str, Any] = {
     "epochs": 30,
     "batch_tokens": 1024,
@@ -100,6 +102,7 @@ NAMES: dict[str, Learn] = {
 WITH_TEXTS: dict[str, Callable[[Sequence[Document]], Learn]] = {
     "self-training": self_trained,
     "three taggers distilled into one": distilled,
+    VOTED: voted,
 }
 """Made from further texts of the set, without labels: ten times as many sentences."""
 SENTENCES: dict[str, Learn] = {
@@ -120,6 +123,7 @@ REPEATED = {
     "layer-wise decay and 15% masked in half the passes",
     "layer-wise decay, 15% masked and full balance",
     "layer-wise decay, 15% masked and R-Drop",
+    VOTED,
 }
 """What is run with every seed: the choices that did best with the first."""
 
@@ -158,7 +162,7 @@ def _with_error(gains: Sequence[float]) -> str:
 
 def choices_for(kind: Kind) -> list[str]:
     """What can be changed for names, or for sentences."""
-    return [*NAMES, *WITH_TEXTS] if kind is Kind.SPANS else list(SENTENCES)
+    return [*NAMES, *WITH_TEXTS] if kind is Kind.SPANS else [*SENTENCES, VOTED]
 
 
 def measure(

@@ -21,10 +21,11 @@ from torch.nn.functional import kl_div, log_softmax
 from transformers import TrainerCallback
 
 from annotations.document import Document, Span
+from annotations.storage import write_jsonl
 from inference import decoding
 from inference.tagger import Tagger
-from training import trainer
-from training.config import RunConfig
+from training import self_training, trainer
+from training.config import RunConfig, SelfTrainingConfig
 from training.data import IGNORED
 from training.reports.evaluation import bare
 from training.trainer import LayerTrainer, fine_tune
@@ -39,7 +40,7 @@ PASSES_SHARED = 5
 
 def changed(change: Callable[[RunConfig], RunConfig]) -> Learn:
     """The product's training with another config."""
-    return lambda config, documents, folder: fine_tune(change(config), documents, folder)
+    return lambda config, documents, folder: self_training.learn(change(config), documents, folder)
 
 
 def with_settings(**values: Any) -> Learn:
@@ -297,6 +298,18 @@ def chained(config: RunConfig, documents: Sequence[Document], folder: Path) -> T
 # Texts without labels. They stand beside the labelled ones, and there are fewer passes.
 
 TEACHERS = 3
+
+
+def voted(unlabelled: Sequence[Document]) -> Learn:
+    """The product's self-training: three taggers vote on the labels of further texts; on top of the recipe that ships."""
+
+    def learn(config: RunConfig, documents: Sequence[Document], folder: Path) -> Tagger:
+        write_jsonl(folder / "further.jsonl", unlabelled)
+        taught = SelfTrainingConfig(texts=(folder / "further.jsonl",), teachers=TEACHERS)
+        change = slower_below(0.8, token_masking=0.15, self_training=taught)
+        return change(config, documents, folder / "run")
+
+    return learn
 
 
 def self_trained(unlabelled: Sequence[Document]) -> Learn:

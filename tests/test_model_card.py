@@ -200,7 +200,7 @@ def facts(schema: Schema, encoder: str = "default", **more: Any) -> dict[str, An
         "hardware": {"processor": "p", "threads": 1, "gpu": None},
     }
     learned = [Document(id="a", text="One.")]
-    return {**lineage(config, origin, learned, config.tagger), "model_version": "v", "scores": []}
+    return {**lineage(config, origin, learned, [], config.tagger), "model_version": "v", "scores": []}
 
 
 def plain(layers: Mapping[str, Any]) -> Schema:

@@ -63,6 +63,17 @@ class LoraConfig(Config):
     """Peak learning rate of the adapters; `training.recipe` chooses one for the encoder's size where unset."""
 
 
+class SelfTrainingConfig(Config):
+    """Taggers of several seeds label further texts, and one more learns from those as well."""
+
+    texts: tuple[Path, ...] = Field(min_length=1)
+    """Files (`.txt`, `.jsonl`, `.json`) or folders of texts like those to be tagged later; labels in them are not read."""
+    teachers: int = Field(default=3, ge=1)
+    """How many taggers vote on a label, by the mean of their probabilities."""
+    steps: float = Field(default=2.0, gt=0)
+    """How many times a teacher's steps the last tagger makes."""
+
+
 class RunConfig(Config):
     """Everything `standpoint train` and `standpoint crossval` need."""
 
@@ -82,6 +93,8 @@ class RunConfig(Config):
     """Learning rates."""
     lora: LoraConfig | None = None
     """Train adapters instead of the encoder's own weights; needs the extra `lora`."""
+    self_training: SelfTrainingConfig | None = None
+    """Learn from texts without labels as well."""
     objective: ObjectiveConfig = ObjectiveConfig()
     """Losses."""
     dropout: float = Field(default=0.1, ge=0, lt=1)

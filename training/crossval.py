@@ -18,12 +18,13 @@ from annotations.storage import read_jsonl, write_jsonl
 from inference.tagger import Tagger
 from training.baselines import Baseline, crf_baseline, label_baselines
 from training.config import CrossvalConfig, RunConfig
-from training.folds import CURVE, FOLDS, Fold, folds, scheme, unlearned
+from training.folds import CURVE, FOLDS, Fold, apart, folds, scheme, unlearned
 from training.preflight.gate import usable
 from training.recipe import resolved
 from training.reports.evaluation import bare
 from training.run_directory import RunDirectory
-from training.trainer import fine_tune
+from training.self_training import learn
+from training.unlabelled import further_texts
 
 Report = Callable[[str], None]
 
@@ -60,6 +61,7 @@ def warned_folds(config: RunConfig, settings: CrossvalConfig, documents: Sequenc
     """
     schema = config.tagger.label_schema
     odd = usable(documents, schema)
+    apart(further_texts(config), documents)
     dealing = list(folds(documents, settings.folds))
     for warning in [*odd, *unlearned(dealing, documents, schema)]:
         say(f"warning: {warning}")
@@ -103,7 +105,7 @@ def fold_tagger(config: RunConfig, seed: int, fold: Fold) -> Tagger:
     scratch = config.output / "trainer"
     own = config.model_copy(update={"seed": seed, "trainer": {"disable_tqdm": True, **config.trainer}})
     shutil.rmtree(scratch, ignore_errors=True)
-    tagger = fine_tune(own, fold.train, scratch)
+    tagger = learn(own, fold.train, scratch)
     shutil.rmtree(scratch, ignore_errors=True)
     return tagger
 

@@ -25,10 +25,12 @@ PRIVATE = ("token", "hub", "dir", "url", "project")
 Values = dict[str, Any]
 
 
-def lineage(config: RunConfig, origin: Values, learned: Sequence[Document], tagger: TaggerConfig) -> Values:
+def lineage(
+    config: RunConfig, origin: Values, learned: Sequence[Document], further: Sequence[Document], tagger: TaggerConfig
+) -> Values:
     """What is known of a run whose numbers are resolved, as plain values.
 
-    `origin` is its provenance, `tagger` the serving half as training has completed it.
+    `origin` is its provenance, `tagger` the serving half as training has completed it; `further` are texts without labels.
     """
     return {
         "format": FORMAT,
@@ -36,13 +38,13 @@ def lineage(config: RunConfig, origin: Values, learned: Sequence[Document], tagg
         "name": config.output.name,
         "started": origin["started"],
         "encoder": {**origin["encoder"], "name": _encoder(config.encoder)},
-        "data": _data(config, origin, learned),
+        "data": {**_data(config, origin, learned), "further": len(further)},
         "recipe": _recipe(config, tagger),
         "scored_on": [*config.data.held_out, *(path.name for path in config.data.test)],
         "packages": origin["packages"],
         "python": origin["python"],
         "hardware": origin["hardware"],
-        "texts": sorted(map(text_hash, {document.text for document in learned})),
+        "texts": sorted(map(text_hash, {document.text for document in [*learned, *further]})),
         "texts_before": sorted(learned_texts(Path(config.encoder)) or ()),
     }
 
@@ -73,6 +75,8 @@ def _labels(learned: Sequence[Document], schema: Schema) -> dict[str, dict[str, 
 def _recipe(config: RunConfig, tagger: TaggerConfig) -> Values:
     """Every number of the run."""
     values = config.model_dump(mode="json", exclude={"data", "output", "encoder", "tagger", "trainer"})
+    if config.self_training is not None:
+        del values["self_training"]["texts"]
     trainer = {key: value for key, value in config.trainer.items() if not any(word in key for word in PRIVATE)}
     return {**values, "trainer": trainer, **tagger.model_dump(mode="json", include={"window", "reader", "whole_words"})}
 

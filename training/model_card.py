@@ -124,9 +124,13 @@ def _data(facts: Values) -> str:
     earlier = (
         f" Its encoder is that of a tagger which had learned from {_count(before, 'text')} before." if before else ""
     )
+    further = data.get("further", 0)
+    taught = (
+        f" {_count(further, 'further text')} had the labels that taggers made from those gave them." if further else ""
+    )
     return (
         f"{_count(data['documents'], 'document')} in {_count(data['groups'], 'group')} (the documents of one article, say), of "
-        f"{_names(data['files'])}; fingerprint `{data['fingerprint']}`. `{LINEAGE}` has the hash of every text.{earlier}"
+        f"{_names(data['files'])}; fingerprint `{data['fingerprint']}`. `{LINEAGE}` has the hash of every text.{taught}{earlier}"
     )
 
 

@@ -25,6 +25,7 @@ from inference.checkpoint_files import encoder_version
 from inference.hardware import instructions
 from inference.verification import package
 from training.config import RunConfig
+from training.unlabelled import further_texts
 
 PACKAGES = ("torch", "transformers", "datasets", "tokenizers", "accelerate", "seqeval", "numpy", "pydantic", "syntok")
 FINISHED = "run.json"
@@ -81,7 +82,7 @@ class RunDirectory:
 
     @property
     def _begun(self) -> bool:
-        return any(self.trainer.glob("checkpoint-*"))
+        return any(self.trainer.rglob("checkpoint*"))
 
     def _refuse_finished(self) -> None:
         if self.finished:
@@ -154,7 +155,11 @@ def provenance(config: RunConfig, documents: Iterable[Document]) -> dict[str, An
         "started": now(),
         "seed": config.seed,
         "encoder": {"name": config.encoder, "version": encoder_version(config.encoder)},
-        "data": {"files": [str(path) for path in config.data.train], "fingerprint": fingerprint(documents)},
+        "data": {
+            "files": [str(path) for path in config.data.train],
+            "fingerprint": fingerprint(documents),
+            **({"further": fingerprint(further)} if (further := further_texts(config)) else {}),
+        },
         "packages": packages(),
         "python": platform.python_version(),
         "hardware": hardware(),

@@ -25,9 +25,11 @@ from training.reports.report import Report
 from training.reports.unseen import unseen_scores
 from training.run_directory import EVALUATION, PREDICTIONS, RunDirectory, destination, is_main_process
 from training.safeguards import saving
+from training.self_training import check_self_training, learn
 from training.sharding import require_processes
 from training.together import process_group_left
-from training.trainer import check_arguments, fine_tune
+from training.trainer import check_arguments
+from training.unlabelled import further_texts
 
 SEEN = 50
 
@@ -45,11 +47,13 @@ def train(
         InputError: config, data, encoder or folder cannot be used; nothing has been written over then.
         TrainingError: training diverged, or the disk is full; what was saved before is untouched.
     """
+    check_self_training(config)
     schema = config.tagger.label_schema
     documents, imported = annotated_documents(config.data.train, schema)
     learned, held_out = held_apart(documents, config.data.held_out)
     unseen, imported_too = annotated_documents(config.data.test, schema)
-    apart(learned, [*held_out, *unseen])
+    further = further_texts(config)
+    apart([*learned, *further], [*held_out, *unseen])
     odd = [f"warning: {warning}" for warning in usable(learned, schema)]
     if say and is_main_process():
         for warning in odd:
@@ -66,17 +70,17 @@ def train(
     require_processes(config.trainer)
     if not is_main_process():
         with process_group_left():
-            fine_tune(config, learned, run.trainer)
+            learn(config, learned, run.trainer)
         return None
     origin = run.begin(config, learned)
     with process_group_left():
-        tagger = fine_tune(config, learned, run.trainer, events=run.events)
+        tagger = learn(config, learned, run.trainer, events=run.events)
     part = _saved(run, tagger)
     scored = [*held_out, *unseen]
     report, predicted = evaluate(tagger, scored or learned[:SEEN])
     scores = unseen_scores(report, scored, predicted, schema) if scored else []
     with saving(run.path, part):
-        accompany(part, lineage(config, origin, learned, tagger.config), scores, schema)
+        accompany(part, lineage(config, origin, learned, further, tagger.config), scores, schema)
         shutil.rmtree(run.checkpoint, ignore_errors=True)
         part.rename(run.checkpoint)
     write_report(run, report, predicted, note=_note(config))

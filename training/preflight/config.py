@@ -98,7 +98,7 @@ def _repair(values: dict[str, Any], location: tuple[int | str, ...], *, missing:
     inner = values.get(section)
     if missing and not rest:
         values[section] = STAND_IN[section]
-    elif missing:
+    elif missing and section in STAND_IN:
         values[section] = {**values[section], **STAND_IN[section]}
     elif rest and isinstance(inner, dict) and rest[0] in inner:
         values[section] = {name: value for name, value in inner.items() if name != rest[0]}

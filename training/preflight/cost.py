@@ -155,12 +155,18 @@ def _estimate(
     seconds = clock.steps()
     mean = sum(seconds) / len(seconds)
     return {
-        "seconds": mean * steps,
+        "seconds": mean * steps * trainings(config),
         "seconds_per_step": {"mean": mean, "fastest": min(seconds), "slowest": max(seconds), "measured": len(seconds)},
         "threads": torch.get_num_threads(),
         "how": HOW,
         **_peak(),
     }
+
+
+def trainings(config: RunConfig) -> float:
+    """How many times the steps of one training a run makes."""
+    taught = config.self_training
+    return 1.0 if taught is None else taught.teachers + taught.steps
 
 
 def _peak() -> dict[str, Any]:

@@ -36,6 +36,7 @@ from training.preflight.data import (
 from training.preflight.tokens import encode_each, token_facts, token_warnings
 from training.recipe import completed, look_at, recipe_facts, recipe_for
 from training.trainer import check_arguments
+from training.unlabelled import further_texts
 
 
 @dataclass
@@ -175,7 +176,8 @@ def _look_at_trainer(
 ) -> None:
     if settings.stands("output"):
         found.problems += folder_problems(config, data.learned if data else [], force=force)
-    try:
-        check_arguments(config, config.output)
-    except ConfigError as error:
-        found.refuse(error)
+    for check in (lambda: check_arguments(config, config.output), lambda: further_texts(config)):
+        try:
+            check()
+        except InputError as error:
+            found.refuse(error)

@@ -176,6 +176,8 @@ def base_run(settings: SweepConfig) -> RunConfig:
     overrides = [*settings.run_overrides, f"output={json.dumps(str(settings.output / 'best'))}"]
     config = RunConfig.build(values, where="run" if inline else settings.run, overrides=overrides)
     problems = [*_space_problems(settings, config), *_score_problems(settings, config.tagger.label_schema)]
+    if config.self_training is not None:
+        problems.append("self_training: a trial learns from annotated documents alone; take it out of the run")
     if problems:
         raise ConfigError("sweep", problems)
     return config
