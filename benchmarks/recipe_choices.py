@@ -60,7 +60,7 @@ from training.shell import progress, quiet_libraries
 from training.trainer import fine_tune
 
 PLAIN, SHIPPED = "plain", "what ships"
-VOTED = "layer-wise decay, 15% masked and self-training with three teachers"
+VOTED = "layer-wise decay and 15% masked with self-training by three teachers"
 PLAIN_SETTINGS: dict[str, Any] = {
     "epochs": 30,
     "batch_tokens": 1024,
@@ -110,8 +110,8 @@ SENTENCES: dict[str, Learn] = {
     "classes not weighted": balanced(0),
     "classes in full balance": balanced(1),
     "R-Drop": trained_by(TwiceDropped),
-    "layer-wise decay, 15% masked and full balance": slower_below(0.8, token_masking=0.15, objective=FULL_BALANCE),
-    "layer-wise decay, 15% masked and R-Drop": trained_by(TwiceDropped, slower_below(0.8, token_masking=0.15)),
+    "layer-wise decay and 15% masked with full balance": slower_below(0.8, token_masking=0.15, objective=FULL_BALANCE),
+    "layer-wise decay and 15% masked with R-Drop": trained_by(TwiceDropped, slower_below(0.8, token_masking=0.15)),
 }
 SETS = ("conll", "newswire", "newsmtsc")
 REPEATED = {
@@ -121,8 +121,8 @@ REPEATED = {
     "half the passes",
     "layer-wise decay and 15% masked",
     "layer-wise decay and 15% masked in half the passes",
-    "layer-wise decay, 15% masked and full balance",
-    "layer-wise decay, 15% masked and R-Drop",
+    "layer-wise decay and 15% masked with full balance",
+    "layer-wise decay and 15% masked with R-Drop",
     VOTED,
 }
 """What is run with every seed: the choices that did best with the first."""
