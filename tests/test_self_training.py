@@ -23,6 +23,7 @@ from inference.tagger import Tagger
 from training.cli import app
 from training.config import RunConfig
 from training.lineage import text_hash
+from training.preflight.report import text
 from training.preflight.run import preflight
 from training.self_training import Ensemble
 from training.unlabelled import further_texts
@@ -161,13 +162,11 @@ def test_other_further_texts_are_other_work(run_file: Path, tmp_path: Path, monk
 
 
 def test_what_is_scored_is_no_further_text(run_file: Path, tmp_path: Path) -> None:
-    for command in (
-        ["train", str(run_file), "data.held_out=[article-0]"],
-        ["crossval", str(run_file), "--no-baselines"],
-    ):
-        refused = CliRunner().invoke(app, command)
+    held_out = "data.held_out=[article-0]"
+    for command in (["train", held_out], ["check", "--quick", held_out], ["crossval", "--no-baselines"]):
+        refused = CliRunner().invoke(app, [command[0], str(run_file), *command[1:]])
         assert refused.exit_code == 2, refused.output
-        assert "has the text of training document" in refused.stderr
+        assert "has the text of training document" in refused.output
     assert not (tmp_path / "run").exists()
 
 
@@ -184,7 +183,7 @@ def test_wrong_settings_are_told_before_any_training(
     overrides: list[str], message: str, run_file: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "nothing").mkdir()
-    overrides = [text.replace("FOLDER", str(tmp_path)) for text in overrides]
+    overrides = [one.replace("FOLDER", str(tmp_path)) for one in overrides]
     refused = CliRunner().invoke(app, ["train", str(run_file), *overrides])
     assert refused.exit_code == 2
     assert message in refused.stderr and "Traceback" not in refused.stderr
@@ -211,6 +210,10 @@ def test_several_processes_and_sweeps_are_refused(
 def test_check_counts_what_teachers_cost(run_file: Path) -> None:
     found = preflight(run_file)
     assert found.ready, found.problems
+    assert found.facts["self_training"] == {"texts": 5, "teachers": 2, "steps": 2.0}
+    assert "2 teachers label 5 further texts; one more tagger learns from all with 2 times a teacher's steps" in text(
+        found
+    )
     cost = found.facts["cost"]
     assert cost["estimate"]["seconds"] == pytest.approx(
         4 * cost["steps"] * cost["estimate"]["seconds_per_step"]["mean"]

@@ -15,13 +15,15 @@ The JSON object, with every length in tokens of the encoder, every time in secon
                    "sentence_tokens": {"median", "percentile_95", "longest", "window", "window_without_context"}},
         "recipe": {"family": "modernbert", "parameters": 7081216, "parameters_without_embeddings": 3935488, "size": "tiny",
                    "bf16": true, "numbers": {"optimizer.lr": {"value": 0.0005, "chosen_by": "recipe"}, …}},      or "config"
+        "self_training": {"texts": 900, "teachers": 3, "steps": 2.0},
         "cost": {"windows", "parameters", "trainable_parameters", "batches_per_epoch", "steps_per_epoch", "steps",
                  "estimate": {"seconds", "seconds_per_step": {"mean", "fastest", "slowest", "measured"},
                               "memory_bytes", "memory_of", "threads", "how"}}
       }
     }
 
-A part of `facts` that could not be found out, because of a problem or with `--quick`, is absent.
+A part of `facts` that could not be found out, because of a problem or with `--quick`, is absent;
+so is `self_training` where the run has none. Steps are those of one training, seconds those of all.
 """
 
 from __future__ import annotations
@@ -52,6 +54,7 @@ def text(found: Preflight) -> str:
         [*_layers(facts["layers"])] if "layers" in facts else [],
         [*_tokens(facts["tokens"])] if "tokens" in facts else [],
         [*_recipe(facts["recipe"])] if "recipe" in facts else [],
+        [*_self_training(facts["self_training"])] if "self_training" in facts else [],
         [*_cost(facts["cost"])] if "cost" in facts else ["Steps, time and memory are told once there is no problem."],
         _listed("warning", found.warnings),
         _listed("PROBLEM", found.problems),
@@ -117,6 +120,13 @@ def _recipe(facts: Mapping[str, Any]) -> Iterator[str]:
         if own:
             yield f"{words}: {' '.join(own)}"
     yield f"computes in {'bfloat16, weights stay 32-bit' if facts['bf16'] else '32-bit floats'}"
+
+
+def _self_training(facts: Mapping[str, Any]) -> Iterator[str]:
+    yield (
+        f"{_many(facts['teachers'], 'teacher')} {'label' if facts['teachers'] > 1 else 'labels'} "
+        f"{_many(facts['texts'], 'further text')}; one more tagger learns from all with {facts['steps']:g} times a teacher's steps"
+    )
 
 
 def _cost(facts: Mapping[str, Any]) -> Iterator[str]:

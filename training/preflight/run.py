@@ -17,7 +17,8 @@ from annotations.errors import CheckpointError, ConfigError, DocumentError, Inpu
 from annotations.reading import bare_documents
 from inference.checkpoint import UNUSABLE, encoder_tokenizer, from_encoder
 from inference.model import StandpointModel
-from training.config import RunConfig
+from training.config import RunConfig, SelfTrainingConfig
+from training.folds import apart
 from training.lora import adapt
 from training.preflight.config import Finding, Settings, findings, folder_problems, load_settings
 from training.preflight.cost import cost_facts
@@ -171,13 +172,24 @@ def _look_at_tokens(
     found.warnings += token_warnings([*learned, *scored], tokenizer, config.tagger)
 
 
+def _look_at_further_texts(config: RunConfig, taught: SelfTrainingConfig, data: Data | None, found: Preflight) -> None:
+    try:
+        further = further_texts(config)
+        apart(further, data.scored if data else [])
+    except DocumentError as error:
+        found.refuse(error)
+        return
+    found.facts["self_training"] = {"texts": len(further), "teachers": taught.teachers, "steps": taught.steps}
+
+
 def _look_at_trainer(
     settings: Settings, config: RunConfig, data: Data | None, found: Preflight, *, force: bool
 ) -> None:
     if settings.stands("output"):
         found.problems += folder_problems(config, data.learned if data else [], force=force)
-    for check in (lambda: check_arguments(config, config.output), lambda: further_texts(config)):
-        try:
-            check()
-        except InputError as error:
-            found.refuse(error)
+    try:
+        check_arguments(config, config.output)
+    except ConfigError as error:
+        found.refuse(error)
+    if config.self_training is not None and settings.stands("self_training"):
+        _look_at_further_texts(config, config.self_training, data, found)
