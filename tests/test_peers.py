@@ -240,7 +240,9 @@ def test_the_tables_from_end_to_end(
 def test_new_defaults_are_new_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     before = encoder_runs.defaults()
     assert before == encoder_runs.defaults()
-    monkeypatch.setattr(encoder_runs.RunConfig, "model_json_schema", lambda: {"epochs": 31})
+    schema = encoder_runs.RunConfig.model_json_schema()
+    schema["properties"]["token_masking"]["default"] = 0.3
+    monkeypatch.setattr(encoder_runs.RunConfig, "model_json_schema", lambda: schema)
     assert encoder_runs.defaults() != before
 
 
