@@ -131,16 +131,13 @@ def test_wherever_it_is_killed_it_goes_on(tmp_path: Path, encoders: Callable[[st
     deaths = [
         ["training.objective:Objective.__call__", 3],
         ["training.self_training:checkpoint.save", 1],
-        ["training.self_training:fine_tune", 2],
         ["training.self_training:Ensemble.__call__", 1],
         ["training.objective:Objective.__call__", 4],
     ]
     killed = [trainings.job("killed", die=death) for death in deaths]
-    other = trainings.job("other", "self_training=null")
-    *died, last, whole, plain = trainings.perform(*killed, trainings.job("killed"), trainings.job("whole"), other)
+    *died, last, whole = trainings.perform(*killed, trainings.job("killed"), trainings.job("whole"))
     assert [end["ends"] for end in died] == [[-9]] * len(deaths), trainings.told
     assert last["version"] == whole["version"] is not None
-    assert plain["version"] not in (None, whole["version"])
     assert not (tmp_path / "killed" / "trainer").exists()
 
 
