@@ -18,8 +18,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from warm import Warm
-
 from annotations.document import Document, Label, Span
 from annotations.storage import write_jsonl
 from inference.archive.job import tag_archive
@@ -78,18 +76,6 @@ def archive(folder: Path, count: int = 23) -> Path:
     lines = [one.to_json() for one in documents[count // 2 :]]
     (folder / "b.jsonl").write_text("\n\n".join(["{broken", *lines, '{"id": "empty"}']))
     return folder
-
-
-@contextmanager
-def started(command: list[str], **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """A process, which does not outlive the block."""
-    pipe = subprocess.PIPE
-    process = Warm(command, stdout=pipe, stderr=pipe, text=True, env=os.environ | environment)
-    with process:
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 def until(found: Callable[[], bool], process: subprocess.Popen[str]) -> None:

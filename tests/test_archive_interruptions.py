@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import warm
-from archives import Here, archive, files, killed_again_and_again, run, started, until
+from archives import Here, archive, files, killed_again_and_again, run, until
 from conftest import ROOT
 
 from annotations.errors import JobError
@@ -87,7 +87,7 @@ def test_the_command_killed_stopped_and_with_a_worker_killed_ends_with_the_same_
     job = replace(job, form="parquet", shard_size=20)
     two = command(job, "--engine-workers", "2")
     parts = lambda: len(list(job.output.glob("part-*")))  # noqa: E731
-    with started(two) as killed:
+    with warm.started(two) as killed:
         until(lambda: parts() >= 3, killed)
         workers = children(killed.pid)
         assert len(workers) == 2
@@ -99,7 +99,7 @@ def test_the_command_killed_stopped_and_with_a_worker_killed_ends_with_the_same_
         time.sleep(0.05)
     before = parts()
     assert 3 <= before < 31
-    with started(command(job)) as stopped:
+    with warm.started(command(job)) as stopped:
         until(lambda: parts() >= before + 3, stopped)
         stopped.send_signal(signal.SIGINT)
         _, said = stopped.communicate(timeout=300)
@@ -107,7 +107,7 @@ def test_the_command_killed_stopped_and_with_a_worker_killed_ends_with_the_same_
     assert f"Stopped; the same command goes on from {job.output}" in said
     assert not list(job.output.rglob(".*.part"))
     before = parts()
-    with started(two) as going:
+    with warm.started(two) as going:
         until(lambda: parts() >= before + 1, going)
         os.kill(children(going.pid)[0], signal.SIGKILL)
         told, said = going.communicate(timeout=300)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from archives import archive, files, run, started, until
+from archives import archive, files, run, until
+from warm import started
 
 from inference import checkpoint
 from inference.archive.settings import Settings
@@ -47,7 +48,7 @@ def test_a_node_that_is_killed_costs_no_document(tmp_path: Path, tagger: Tagger,
         return len(writers) == 2
 
     # Otherwise Ray looks for 127.0.0.1 at the machine's address in the network.
-    with started(command, RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0") as process:
+    with started(command, env=os.environ | {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}) as process:
         until(both_work, process)
         whole.remove_node(nodes[1], allow_graceful=False)
         at = len(list(job.output.glob("part-*")))

@@ -67,12 +67,6 @@ def losses(lines: list[Line]) -> dict[int, float]:
     return {line["step"]: line["loss"] for line in lines}
 
 
-def started(config: Path) -> subprocess.Popen[str]:
-    """The command in a process of its own."""
-    pipe = subprocess.PIPE
-    return warm.Warm([*COMMAND, str(config)], env=ENVIRONMENT, stdout=pipe, stderr=pipe, text=True)
-
-
 def wait_for_step(log: Path, step: int, process: subprocess.Popen[str]) -> None:
     while not log.exists() or not any(line["step"] >= step for line in read(log)):
         assert process.poll() is None, process.communicate()
@@ -127,10 +121,8 @@ def test_killed_in_the_middle_it_goes_on_at_the_same_loss(tmp_path: Path) -> Non
     (tmp_path / "whole").mkdir()
     folder, whole = run(tmp_path / "whole")
     config = write(tmp_path, checkpoint_minutes=0.005)
-    process = started(config)
-    wait_for_step(tmp_path / "out" / "log.jsonl", 20, process)
-    process.kill()
-    process.communicate()
+    with warm.started([*COMMAND, str(config)], env=ENVIRONMENT) as process:
+        wait_for_step(tmp_path / "out" / "log.jsonl", 20, process)
     done = warm.run([*COMMAND, str(config)], env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr
     assert "resuming at step" in done.stderr
@@ -164,10 +156,10 @@ def test_killed_before_its_first_checkpoint_it_begins_a_new_log(tmp_path: Path) 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
 def test_asked_to_stop_it_keeps_everything(kind: signal.Signals, tmp_path: Path) -> None:
     config = write(tmp_path, steps=100_000)
-    process = started(config)
-    wait_for_step(tmp_path / "out" / "log.jsonl", 5, process)
-    process.send_signal(kind)
-    _, told = process.communicate(timeout=300)
+    with warm.started([*COMMAND, str(config)], env=ENVIRONMENT) as process:
+        wait_for_step(tmp_path / "out" / "log.jsonl", 5, process)
+        process.send_signal(kind)
+        _, told = process.communicate(timeout=300)
     assert process.returncode == 130
     assert "the same command goes on" in told
     last = read(tmp_path / "out" / "log.jsonl")[-1]["step"]

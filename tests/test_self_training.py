@@ -130,7 +130,7 @@ def test_wherever_it_is_killed_it_goes_on(tmp_path: Path, encoders: Callable[[st
     trainings = Trainings(tmp_path, encoders("bert"), epochs=3, self_training=taught, trainer=steps)
     deaths = [
         ["training.objective:Objective.__call__", 3],
-        ["training.self_training:checkpoint.save", 1],
+        ["inference.checkpoint:save", 1],
         ["training.self_training:Ensemble.__call__", 1],
         ["training.objective:Objective.__call__", 4],
     ]

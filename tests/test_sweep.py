@@ -10,18 +10,18 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import optuna
 import pytest
+import warm
 import yaml
 from conftest import ROOT
 from test_main_path import cli, gold
 from typer.testing import CliRunner
-from warm import Warm, children
 
 from annotations.errors import ConfigError, StandpointError
 from annotations.storage import read_jsonl, write_jsonl
@@ -91,18 +91,10 @@ def until(true: Callable[[], Any], process: subprocess.Popen[str] | None = None)
     raise AssertionError("it never came true")
 
 
-@contextmanager
-def started(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
+def started(*arguments: str | Path) -> AbstractContextManager[warm.Warm]:
     """The command in a process of its own, killed at the end if it still runs."""
     code = "from training.cli import main; main()"
-    command = [sys.executable, "-c", code, "sweep", *map(str, arguments)]
-    pipe = subprocess.PIPE
-    process = Warm(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
+    return warm.started([sys.executable, "-c", code, "sweep", *map(str, arguments)], start_new_session=True)
 
 
 def worker_at(folder: Path) -> int | None:
@@ -121,7 +113,7 @@ def ended(process: int) -> bool:
 @pytest.fixture(scope="module", autouse=True)
 def _warm() -> Iterator[None]:
     """Workers of a sweep in this process begin with torch loaded."""
-    with children():
+    with warm.children():
         yield
 
 

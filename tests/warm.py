@@ -70,13 +70,20 @@ def children() -> Iterator[None]:
         yield
 
 
-def run(command: list[str], **more: Any) -> CompletedProcess[str]:
-    """A warm process that has ended, with what it said; it may take ten minutes."""
+@contextmanager
+def started(command: list[str], **more: Any) -> Iterator[Warm]:
+    """A warm process whose words can be read; it does not outlive the block."""
     with Warm(command, stdout=PIPE, stderr=PIPE, text=True, **more) as process:
         try:
-            said, told = process.communicate(timeout=600)
+            yield process
         finally:
             process.kill()
+
+
+def run(command: list[str], **more: Any) -> CompletedProcess[str]:
+    """A warm process that has ended, with what it said; it may take ten minutes."""
+    with started(command, **more) as process:
+        said, told = process.communicate(timeout=600)
     return CompletedProcess(command, process.returncode, said, told)
 
 

@@ -11,7 +11,7 @@ from annotations.document import Document
 from annotations.labelstudio.exports import ImportReport
 from annotations.reading import annotated_documents
 from annotations.storage import write_jsonl
-from inference import checkpoint, checkpoint_files
+from inference import checkpoint_files
 from inference.tagger import Tagger
 from training.config import RunConfig
 from training.data import unreachable
@@ -24,7 +24,7 @@ from training.reports.evaluation import evaluate
 from training.reports.report import Report
 from training.reports.unseen import unseen_scores
 from training.run_directory import EVALUATION, PREDICTIONS, RunDirectory, destination, is_main_process
-from training.safeguards import saving
+from training.safeguards import saved_apart, saving
 from training.self_training import check_self_training, learn
 from training.sharding import require_processes
 from training.together import process_group_left
@@ -75,7 +75,7 @@ def train(
     origin = run.begin(config, learned)
     with process_group_left():
         tagger = learn(config, learned, run.trainer, events=run.events)
-    part = _saved(run, tagger)
+    part = saved_apart(run.path, tagger)
     scored = [*held_out, *unseen]
     report, predicted = evaluate(tagger, scored or learned[:SEEN])
     scores = unseen_scores(report, scored, predicted, schema) if scored else []
@@ -94,15 +94,6 @@ def train(
     run.write("import.txt", "\n".join(lines) + "\n")
     run.finish({**origin, "model_version": checkpoint_files.version(run.checkpoint)})
     return (_swap(run, config.output) if replacing else run), report
-
-
-def _saved(run: RunDirectory, tagger: Tagger) -> Path:
-    """The folder of the weights, which becomes the checkpoint once everything is in it."""
-    part = run.path / "checkpoint.part"
-    shutil.rmtree(part, ignore_errors=True)
-    with saving(run.path, part):
-        checkpoint.save(part, tagger.engine.model, tagger.tokenizer)
-    return part
 
 
 def _swap(run: RunDirectory, place: Path) -> RunDirectory:

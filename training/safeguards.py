@@ -21,6 +21,8 @@ from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from annotations.errors import TrainingError, first_line
+from inference import checkpoint
+from inference.tagger import Tagger
 from training.config import RunConfig
 
 PART = "part"
@@ -81,6 +83,19 @@ def saving(folder: Path, part: Path) -> Iterator[None]:
             f"{folder}: the weights cannot be written ({first_line(error)}; {free:.1f} MB are free). Make room there and give "
             "the same command again, which goes on from the last whole checkpoint"
         ) from error
+
+
+def saved_apart(folder: Path, tagger: Tagger) -> Path:
+    """The folder of a tagger's weights, in `folder`, which becomes its checkpoint once everything is in it.
+
+    Raises:
+        TrainingError: like `saving`.
+    """
+    part = folder / "checkpoint.part"
+    shutil.rmtree(part, ignore_errors=True)
+    with saving(folder, part):
+        checkpoint.save(part, tagger.engine.model, tagger.tokenizer)
+    return part
 
 
 def _of_the_disk(error: BaseException) -> bool:

@@ -6,7 +6,6 @@ It knows texts and taggers. How one tagger is trained is the business of `traini
 from __future__ import annotations
 
 import math
-import os
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,13 +16,14 @@ from torch.nn.functional import log_softmax
 
 from annotations.document import Document
 from annotations.errors import ConfigError
-from inference import checkpoint
 from inference.batches import Batch
 from inference.engines.engine import Engine
 from inference.model import Logits, StandpointModel
 from inference.tagger import Tagger
 from training.config import RunConfig
 from training.recipe import resolved
+from training.safeguards import saved_apart
+from training.sharding import launched
 from training.trainer import fine_tune
 from training.unlabelled import further_texts
 
@@ -98,15 +98,12 @@ def _teacher(config: RunConfig, documents: Sequence[Document], folder: Path, num
     done = own / "checkpoint"
     if not done.is_dir():
         tagger = fine_tune(config.model_copy(update={"seed": config.seed + APART * number}), documents, own / "trainer")
-        part = own / "checkpoint.part"
-        shutil.rmtree(part, ignore_errors=True)
-        checkpoint.save(part, tagger.engine.model, tagger.tokenizer)
-        part.rename(done)
+        saved_apart(own, tagger).rename(done)
         shutil.rmtree(own / "trainer")
     return Tagger.load(done, engine="torch")
 
 
 def check_self_training(config: RunConfig) -> None:
     """Raise ConfigError where several processes are to train a run with teachers: one trains them one after the other."""
-    if config.self_training is not None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if config.self_training is not None and launched() > 1:
         raise ConfigError("self_training", "is done by one process; start the run without torchrun or accelerate")

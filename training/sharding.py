@@ -19,11 +19,16 @@ from annotations.errors import ConfigError
 from inference.model import StandpointModel
 
 
+def launched() -> int:
+    """How many processes torchrun or accelerate has started for one run."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def require_processes(trainer: dict[str, Any]) -> None:
     """Raise ConfigError where `trainer.fsdp` is set and this process trains alone, or an old version of FSDP is asked for."""
     if not trainer.get("fsdp"):
         return
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+    if launched() < 2:
         raise ConfigError("trainer.fsdp", "takes several processes; start them with torchrun, or take fsdp=false")
     settings = trainer.get("fsdp_config")
     if isinstance(settings, dict) and int(settings.get("version", 2)) != 2:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from annotations.document import Document, FrozenDict
+from annotations.document import Document
 from annotations.errors import DocumentError
 from annotations.reading import bare_documents
 from training.config import RunConfig
@@ -23,7 +23,7 @@ def further_texts(config: RunConfig) -> list[Document]:
     if config.self_training is None:
         return []
     found = {
-        (document.text, document.target): document.model_copy(update={"labels": FrozenDict()})
+        (document.text, document.target): document.with_labels({})
         for path in config.self_training.texts
         for file in _files(path)
         for document in bare_documents(str(file))
