@@ -165,6 +165,16 @@ class Document(_Value):
                 kept[name] = labels
         return self.with_labels(kept)
 
+    def without_scores(self) -> dict[str, Any]:
+        """What is labelled, as values of JSON: a layer's spans as [start, end, label], one label as its name.
+
+        Two engines that agree differ in the last digits of scores alone.
+        """
+        return {
+            name: [[one.start, one.end, one.label] for one in labels] if isinstance(labels, tuple) else labels.label
+            for name, labels in self.labels.items()
+        }
+
     def to_json(self) -> str:
         """One line of JSON; what is unset is left out."""
         return self.model_dump_json(exclude_none=True, exclude_defaults=True)

@@ -59,14 +59,6 @@ def strings(count: int, names: Sequence[str]) -> list[str]:
     return made
 
 
-def plain(document: Document) -> Json:
-    """Labels without probabilities, as JSON has them."""
-    return {
-        name: [[one.start, one.end, one.label] for one in found] if isinstance(found, tuple) else found.label
-        for name, found in document.labels.items()
-    }
-
-
 def over_http(folder: Path, documents: Sequence[Document], place: Path, engine: str) -> Found:
     """Many requests at once, a document each."""
     service = Service(folder, place / "service.log", [f"engine={engine}"])
@@ -108,7 +100,7 @@ def by_archive(folder: Path, documents: Sequence[Document], place: Path, engine:
     settings = Settings(place / "input.jsonl", place / f"tagged-{engine}", folder, form="jsonl", engine=engine)
     tag_archive(settings, processes(2), progress)
     parts = sorted((place / f"tagged-{engine}").glob("part-*.jsonl"))
-    return [plain(document) for part in parts for document in read_jsonl(part)]
+    return [document.without_scores() for part in parts for document in read_jsonl(part)]
 
 
 def ways(
@@ -118,17 +110,22 @@ def ways(
 
     torch = taggers["torch"]
     found: dict[str, tuple[bool, Callable[[], Found]]] = {
-        "torch: a stream": (True, lambda: [plain(one) for one in torch.tag(documents)]),
+        "torch: a stream": (True, lambda: [one.without_scores() for one in torch.tag(documents)]),
         "torch: encoded one by one": (
             True,
-            lambda: [plain(x) for x in torch.tag_encoded([Encoded(one, torch.encode([one])) for one in documents])],
+            lambda: [
+                x.without_scores() for x in torch.tag_encoded([Encoded(one, torch.encode([one])) for one in documents])
+            ],
         ),
         "torch: HTTP service": (True, lambda: over_http(folder, documents, place, "torch")),
         "torch: archive job": (True, lambda: by_archive(folder, documents, place, "torch")),
     }
     for name, tagger in taggers.items():
         if name != "torch":
-            stream = (ENGINES[name].exact, lambda tagger=tagger: [plain(one) for one in tagger.tag(documents)])
+            stream = (
+                ENGINES[name].exact,
+                lambda tagger=tagger: [one.without_scores() for one in tagger.tag(documents)],
+            )
             found[f"{name}: a stream"] = stream  # type: ignore[assignment]
     return found
 
@@ -175,7 +172,7 @@ def measured(checkpoint: Path, data: Path, count: int) -> list[Json]:
         words = [word for document in gold for word in document.text.split()]
         texts = [Document(id=f"random-{n}", text=text, target=TARGET) for n, text in enumerate(strings(count, words))]
         documents = [*(document.with_labels({}) for document in gold), *texts]
-        wanted = [plain(reference.tag(document)) for document in documents]
+        wanted = [reference.tag(document).without_scores() for document in documents]
         rows = []
         for way, (must, run) in ways(folder, taggers, documents, place).items():
             rows.append(row(way, must, wanted, run()))

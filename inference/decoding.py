@@ -101,7 +101,7 @@ def text_spans(
 ) -> tuple[Span, ...]:
     """Spans of one whole text: windows are joined before the best path is sought, so none is cut at a window's edge."""
     plain: Floats = logits.numpy()
-    tags = best_tags(log_softmax(plain), joined)
+    tags = best_tags(plain, joined)
     scores = np.exp(log_softmax(np.divide(plain, temperature, dtype=np.float32))[np.arange(len(tags)), tags])
     return tuple(to_spans(tags, scores, offsets, layer.names))
 
@@ -126,7 +126,10 @@ def sentence_logits(name: str, answers: Sequence[Answer]) -> Iterator[tuple[int,
         for key, row, size in zip(batch.rows, rows, sizes, strict=True):
             pieces[key].append((row, size))
     for (place, sentence), parts in sorted(pieces.items(), key=lambda item: item[0]):
-        yield place, sentence, np.average([row for row, _ in parts], axis=0, weights=[size for _, size in parts])
+        [whole, _], *more = parts
+        if more:
+            whole = np.average([row for row, _ in parts], axis=0, weights=[size for _, size in parts])
+        yield place, sentence, whole
 
 
 def _sentences(

@@ -5,6 +5,7 @@ Tag 0 is O; label number n has B at 1 + 2n and I at 2 + 2n. Scheme: IOB2 (Tjong 
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 
@@ -48,31 +49,73 @@ def to_spans(tags: Ints, scores: Floats, offsets: Offsets, labels: Sequence[str]
     Shape: tags and scores (tokens,).
     """
     spans: list[Span] = []
-    starts = np.flatnonzero(tags % 2 == 1)
-    for first in starts.tolist():
-        last = first
-        while last + 1 < len(tags) and tags[last + 1] == tags[first] + 1:
-            last += 1
-        score = round(min(1.0, float(scores[first : last + 1].mean())), DIGITS)
+    begins = np.flatnonzero(tags % 2 == 1)
+    onwards = (tags > 0) & (tags % 2 == 0)
+    ends = np.flatnonzero(~onwards)
+    lasts = np.append(ends, len(tags))[np.searchsorted(ends, begins, side="right")].tolist() if len(begins) else []
+    for first, last in zip(begins.tolist(), lasts, strict=True):
+        score = round(min(1.0, math.fsum(scores[first:last].tolist()) / (last - first)), DIGITS)
         label = labels[(int(tags[first]) - 1) // 2]
-        spans.append(Span(start=offsets[first][0], end=offsets[last][1], label=label, score=score))
+        spans.append(Span(start=offsets[first][0], end=offsets[last - 1][1], label=label, score=score))
     return spans
 
 
-def best_tags(log_probabilities: Floats, joined: Bools | None = None) -> Ints:
-    """The likeliest tag sequence in which I follows only B or I of its own label (Viterbi, 1967).
+def best_tags(scores: Floats, joined: Bools | None = None) -> Ints:
+    """The tag sequence of the highest sum of scores in which I follows only B or I of its own label (Viterbi, 1967).
 
-    Where `joined`, a token goes with the one before it: both are outside or in the same span.
+    Where `joined`, a token goes with the one before it: both are outside or in the same span. Scores are logits or log
+    probabilities, which is the same here. Most tokens have their best tag, and only stretches in which these do not fit
+    together are searched.
 
     Shape: (tokens, 1 + 2 * labels) and (tokens,) to (tokens,).
     """
-    count, width = log_probabilities.shape
+    tags: Ints = scores.argmax(axis=1)
+    tied = np.zeros(len(tags), dtype=np.bool_) if joined is None else joined
+    inside = (tags > 0) & (tags % 2 == 0)
+    before = np.append(0, tags[:-1])
+    misfits = np.where(inside, (before != tags) & (before != tags - 1), tied & ((tags != 0) | (before != 0)))
+    if misfits.any():
+        for start, end in _stretches(np.flatnonzero(misfits).tolist(), scores.astype(np.float64), tied, inside):
+            tags[start:end] = _searched(scores[start:end], tied[start:end].tolist())
+    return tags
+
+
+def _stretches(
+    misfits: Sequence[int], scores: npt.NDArray[np.float64], tied: Bools, inside: Bools
+) -> list[tuple[int, int]]:
+    """Stretches around misfits outside of which no tag would change if the whole were searched.
+
+    A path that crosses into a stretch has an I on its first token. There the stretch begins where that alone costs at
+    least as much as O all through it, which is always allowed.
+    """
+    top = scores.max(axis=1)
+    outside = np.append(0.0, np.cumsum(top - scores[:, 0])).tolist()
+    crossing = (top - scores[:, 2::2].max(axis=1)).tolist()
+    free = (~tied & ~inside).tolist()
+    found: list[tuple[int, int]] = []
+    end = 0
+    for start in misfits:
+        if start < end:
+            continue
+        end = start + 1
+        while end < len(free) and not free[end]:
+            end += 1
+        while start and not (free[start] and crossing[start] >= outside[end] - outside[start]):
+            start -= 1
+            if found and start < found[-1][1]:
+                start = found.pop()[0]
+        found.append((start, end))
+    return found
+
+
+def _searched(scores: Floats, tied: Sequence[bool]) -> Ints:
+    """The best allowed path. Shape: (tokens, tags) and (tokens,) to (tokens,)."""
+    count, width = scores.shape
     best = np.empty((count + 1, width), dtype=np.float64)
     best[0] = -np.inf
     best[0, 0] = 0.0
-    best[1:] = log_probabilities
+    best[1:] = scores
     inside = np.empty(width // 2, dtype=np.float64)
-    tied = [False] * count if joined is None else joined.tolist()
     for step in range(count):
         before, after = best[step], best[step + 1]
         np.maximum(before[1::2], before[2::2], out=inside)

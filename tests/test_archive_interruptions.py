@@ -83,8 +83,8 @@ def alive(number: int) -> bool:
 def test_the_command_killed_stopped_and_with_a_worker_killed_ends_with_the_same_bytes(
     job: Settings, tmp_path: Path
 ) -> None:
-    archive(job.input, 600)
-    job = replace(job, form="parquet", shard_size=20)
+    archive(job.input, 300)
+    job = replace(job, form="parquet", shard_size=10)
     two = command(job, "--engine-workers", "2")
     parts = lambda: len(list(job.output.glob("part-*")))  # noqa: E731
     with warm.started(two) as killed:
@@ -112,7 +112,7 @@ def test_the_command_killed_stopped_and_with_a_worker_killed_ends_with_the_same_
         os.kill(children(going.pid)[0], signal.SIGKILL)
         told, said = going.communicate(timeout=300)
     assert going.returncode == 0, said
-    assert "600 documents in 31 shards; 2 could not be tagged" in told
+    assert "300 documents in 31 shards; 2 could not be tagged" in told
     assert "going on:" in said and "engine: torch" in said
     assert files(job.output) == whole(job)
 

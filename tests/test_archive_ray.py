@@ -37,8 +37,8 @@ def cluster() -> Iterator[tuple[Any, list[Any]]]:
 def test_a_node_that_is_killed_costs_no_document(tmp_path: Path, tagger: Tagger, cluster: Any) -> None:
     whole, nodes = cluster
     checkpoint.save(tmp_path / "model", tagger.engine.model, tagger.tokenizer)
-    job = Settings(archive(tmp_path / "in", 900), tmp_path / "out", tmp_path / "model", form="parquet", shard_size=30)
-    given = {"input": job.input, "output": job.output, "model": job.model, "ray": whole.address, "shard-size": 30}
+    job = Settings(archive(tmp_path / "in", 450), tmp_path / "out", tmp_path / "model", form="parquet", shard_size=15)
+    given = {"input": job.input, "output": job.output, "model": job.model, "ray": whole.address, "shard-size": 15}
     command = [*COMMAND, *(part for name, value in given.items() for part in (f"--{name}", str(value)))]
     writers: set[str] = set()
 
@@ -55,7 +55,7 @@ def test_a_node_that_is_killed_costs_no_document(tmp_path: Path, tagger: Tagger,
         told, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
     assert at < 31, "the node was killed too late"
-    assert "900 documents in 31 shards; 2 could not be tagged" in told
+    assert "450 documents in 31 shards; 2 could not be tagged" in told
     other = replace(job, output=tmp_path / "whole")
     run(other)
     assert files(job.output) == files(other.output)

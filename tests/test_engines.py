@@ -38,13 +38,7 @@ def bare(documents: list[Document]) -> list[Document]:
 
 
 def labels(documents: list[Document]) -> list[object]:
-    return [
-        {
-            name: [(one.start, one.end, one.label) for one in found] if isinstance(found, tuple) else found.label
-            for name, found in document.labels.items()
-        }
-        for document in documents
-    ]
+    return [document.without_scores() for document in documents]
 
 
 @pytest.fixture(scope="module")
@@ -221,11 +215,12 @@ def test_what_cannot_run_says_why(folder: Path, tmp_path: Path, monkeypatch: pyt
 
 
 def test_eight_bits_that_lose_too_much_are_refused(folder: Path, tmp_path: Path, gold: list[Document]) -> None:
-    copy = shutil.copytree(folder, tmp_path / "copy", ignore=shutil.ignore_patterns("onnx", "openvino*"))
+    copy = shutil.copytree(folder, tmp_path / "copy", ignore=shutil.ignore_patterns("openvino*"))
     own = Tagger.load(copy, engine="torch").tag_all(bare(gold))
     with pytest.raises(CheckpointError, match=r"onnx-int8 is refused: F1 of 'entity' falls from 100\.00 to \d+\.\d\d"):
         export.export(copy, "onnx-int8", own, most_drop=0.0)
-    assert not [*(copy / artefacts.FOLDER).iterdir()]
+    assert [one.name for one in (copy / artefacts.FOLDER).iterdir()] == ["onnx"]
+    shutil.rmtree(copy / artefacts.FOLDER)
     assert export.export(copy, "onnx-int8", own, most_drop=100).drop < 100
     assert Tagger.load(copy, engine="onnx-int8").tag("Kabul.").text == "Kabul."
 

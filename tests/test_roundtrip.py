@@ -20,7 +20,7 @@ from inference.config import TaggerConfig
 from inference.decoding import decode, pool
 from inference.model import Logits
 from inference.tagger import Tagger
-from inference.tags import best_tags, to_spans, to_tags
+from inference.tags import _searched, best_tags, to_spans, to_tags
 from inference.windows import encode
 from training.data import collate_rows, dataset, rows, unreachable
 from training.reports.evaluation import evaluate
@@ -123,6 +123,19 @@ def test_viterbi_keeps_joined_tokens_together(joined: list[bool], labels: int, s
     allowed = [path for path in paths if _iob2(path) and not any(map(_parted, joined, (0, *path), path))]
     best = max(allowed, key=lambda path: sum(scores[step, tag] for step, tag in enumerate(path)))
     assert tuple(best_tags(scores, np.array(joined, dtype=np.bool_)).tolist()) == best
+
+
+@given(st.integers(0, 80), st.integers(1, 4), st.sampled_from([0.3, 1, 3, 8]), st.integers(0, 4), st.integers(0, 2**31))
+def test_searching_the_stretches_that_do_not_fit_is_searching_all(
+    count: int, labels: int, sure: float, quiet: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    scores = (rng.normal(size=(count, 1 + 2 * labels)) * sure).astype(np.float32)
+    scores[:, 0] += quiet
+    for joined in (np.zeros(count, dtype=np.bool_), rng.random(count) < rng.random()):
+        found = best_tags(scores, joined)
+        assert found.tolist() == _searched(scores, joined.tolist()).tolist()
+        assert not count or _iob2(found.tolist())
 
 
 def _parted(joined: bool, before: int, tag: int) -> bool:

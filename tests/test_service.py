@@ -39,18 +39,10 @@ def service(checkpoint: Path) -> Iterator[Running]:
         yield running
 
 
-def places(document: Document) -> dict[str, Any]:
-    """Labels and offsets, without probabilities, which may differ in their last digits with what shares a batch."""
-    return {
-        name: found.label if not isinstance(found, tuple) else [(one.start, one.end, one.label) for one in found]
-        for name, found in document.labels.items()
-    }
-
-
 def answered(body: dict[str, Any]) -> dict[str, Any]:
-    """The same of an answer."""
+    """What a document's `without_scores` has, of an answer."""
     return {
-        name: found["label"] if isinstance(found, dict) else [(one["start"], one["end"], one["label"]) for one in found]
+        name: found["label"] if isinstance(found, dict) else [[one["start"], one["end"], one["label"]] for one in found]
         for name, found in body["labels"].items()
     }
 
@@ -62,7 +54,7 @@ def test_one_document_is_answered_as_the_tagger_does(service: Running, tagger: T
         body = reply.json()
         TaggedDocument.model_validate(body)
         assert body["id"] == "a" and body["warnings"] == []
-        assert answered(body) == places(tagger.tag(text, target=TARGET))
+        assert answered(body) == tagger.tag(text, target=TARGET).without_scores()
 
 
 def test_concurrent_requests_share_batches_and_get_their_own_answers(service: Running, tagger: Tagger) -> None:
@@ -71,7 +63,7 @@ def test_concurrent_requests_share_batches_and_get_their_own_answers(service: Ru
     with ThreadPoolExecutor(12) as pool:
         replies = list(pool.map(lambda text: service.tag(text=text, target=TARGET), texts))
     for text, reply in zip(texts, replies, strict=True):
-        assert answered(reply.json()) == places(tagger.tag(text, target=TARGET))
+        assert answered(reply.json()) == tagger.tag(text, target=TARGET).without_scores()
     assert service.metric("standpoint_batch_documents_count") - before < len(texts)
 
 
@@ -106,9 +98,9 @@ def test_many_documents_and_a_bad_one_among_them(service: Running, tagger: Tagge
         "good", "surrogate", "no text", None, None, None, None, "long", None, None, None, "also good"
     ]  # fmt: skip
     bodies = reply.json()["documents"]
-    assert answered(bodies[0]) == places(tagger.tag(TEXTS[0], target="The Taliban met."))
-    assert answered(bodies[10]) == places(tagger.tag("A\x00B met in Kabul.", target="The Taliban met."))
-    assert answered(bodies[11]) == places(tagger.tag(TEXTS[1], target=TARGET))
+    assert answered(bodies[0]) == tagger.tag(TEXTS[0], target="The Taliban met.").without_scores()
+    assert answered(bodies[10]) == tagger.tag("A\x00B met in Kabul.", target="The Taliban met.").without_scores()
+    assert answered(bodies[11]) == tagger.tag(TEXTS[1], target=TARGET).without_scores()
 
 
 @pytest.mark.parametrize("stage", ["answer", "decode"])
@@ -132,8 +124,8 @@ def test_a_document_that_breaks_the_model_does_not_spoil_its_batch(
     bodies = service.tag(documents=[{"text": text} for text in texts]).json()["documents"]
     assert service.metric("standpoint_batch_documents_sum") == counted + 2, "what was tagged again alone counts too"
     assert bodies[1]["error"]["status"] == 500
-    assert answered(bodies[0]) == places(tagger.tag(texts[0]))
-    assert answered(bodies[2]) == places(tagger.tag(texts[2]))
+    assert answered(bodies[0]) == tagger.tag(texts[0]).without_scores()
+    assert answered(bodies[2]) == tagger.tag(texts[2]).without_scores()
     assert service.tag(text="BROKEN").status_code == 500
     assert service.said and not [line for line in service.said if "BROKEN" in line]
 
@@ -161,7 +153,7 @@ def test_a_stream_is_answered_line_by_line_in_order(service: Running, tagger: Ta
         if place not in (3, 7):
             assert body["id"] == str(place)
             unit = converter(text, Offsets.UTF16)
-            spans = [(unit(one.start), unit(one.end), one.label) for one in tagger.tag(text).spans("entity")]
+            spans = [[unit(one.start), unit(one.end), one.label] for one in tagger.tag(text).spans("entity")]
             assert answered(body)["entity"] == spans
 
 

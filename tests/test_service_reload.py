@@ -20,7 +20,7 @@ import httpx
 import pytest
 from conftest import ROOT
 from service_help import ADMIN, NDJSON, TEXTS, USER, Running, as_process, bearer, in_thread, make_checkpoint
-from test_service import answered, places
+from test_service import answered
 
 from inference.checkpoint_files import version, write_manifest
 from inference.config import TaggerConfig
@@ -41,7 +41,7 @@ def taggers(
 @pytest.fixture(scope="module")
 def expected(taggers: list[Path]) -> dict[str, list[dict[str, Any]]]:
     """Version to what it says of every text."""
-    return {version(path): [places(one) for one in Tagger.load(path).tag(TEXTS)] for path in taggers}
+    return {version(path): [one.without_scores() for one in Tagger.load(path).tag(TEXTS)] for path in taggers}
 
 
 def point(link: Path, to: Path) -> None:

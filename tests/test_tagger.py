@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_windows import ODD, TEXTS
 
-from annotations.document import Document, Labels, Span
+from annotations.document import Document, Span
 from annotations.errors import DocumentError
 from annotations.lint.edges import mid_word
 from annotations.sentences import _sentences, sentences
@@ -104,16 +104,10 @@ def test_a_stream_is_read_no_further_than_it_must(tagger: Tagger, monkeypatch: p
 def test_a_stream_of_many_portions_is_what_each_text_is_alone(tagger: Tagger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("inference.tagger.LOOK_AHEAD", 400)
     texts = [f"Report {number}: the Taliban met al-Qaeda in Kabul. " * (1 + number % 5) for number in range(40)]
-    stream = [document.labels for document in tagger.tag(texts, target="They met.")]
-    assert [{*labels} for labels in stream] == [{"entity", "stance", "document"}] * 40
+    stream = list(tagger.tag(texts, target="They met."))
+    assert [{*document.labels} for document in stream] == [{"entity", "stance", "document"}] * 40
     for found, text in zip(stream, texts, strict=True):
-        alone = tagger.tag(text, target="They met.").labels
-        for name in found:
-            assert bare(found[name]) == bare(alone[name])
-
-
-def bare(labels: Labels) -> object:
-    return [(one.start, one.end, one.label) for one in labels] if isinstance(labels, tuple) else labels.label
+        assert found.without_scores() == tagger.tag(text, target="They met.").without_scores()
 
 
 def test_an_error_in_a_stream_comes_after_the_documents_before_it(

@@ -58,9 +58,8 @@ def mid_word(text: str, offset: int) -> bool:
     if not 0 < offset < len(text):
         return False
     before, after = text[offset - 1], text[offset]
-    if _JOINED_LETTER.match(before) or _JOINED_LETTER.match(after):
-        return False
-    return _is_word(before) and _is_word(after)
+    inside = _is_word(before) and _is_word(after)
+    return inside and not _JOINED_LETTER.match(before) and not _JOINED_LETTER.match(after)
 
 
 def _is_word(letter: str) -> bool:

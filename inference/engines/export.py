@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from annotations.comparison import compare
 from annotations.document import Document
@@ -142,7 +141,7 @@ def measure(reference: Tagger, tagger: Tagger, documents: Sequence[Document]) ->
     return Measured(
         documents=len(documents),
         furthest_logit=max(_differences(torch_answers, answers), default=0.0),
-        different=sum(_bare(one) != _bare(other) for one, other in zip(before, after, strict=True)),
+        different=sum(one.without_scores() != other.without_scores() for one, other in zip(before, after, strict=True)),
         tokens_per_second=tokens / seconds,
         torch_tokens_per_second=tokens / torch_seconds,
         scores=scores,
@@ -172,14 +171,6 @@ def _differences(one: Sequence[Answer], other: Sequence[Answer]) -> Iterator[flo
             for name, logits in getattr(first, group).items():
                 apart = (logits - getattr(second, group)[name]).abs()
                 yield float((apart[real] if group == "tokens" else apart).max()) if apart.numel() else 0.0
-
-
-def _bare(document: Document) -> dict[str, Any]:
-    """Labels without their probabilities."""
-    return {
-        name: [(one.start, one.end, one.label) for one in found] if isinstance(found, tuple) else found.label
-        for name, found in document.labels.items()
-    }
 
 
 def _reasons(name: str, measured: Measured, most_drop: float) -> Iterator[str]:
