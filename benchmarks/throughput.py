@@ -43,8 +43,8 @@ SIZES = {"sentences": 1, "paragraphs": 2, "documents": 60}
 """How many sentences make a text: about 26, 50 and 1,500 tokens."""
 BATCHES = (1, 8, 32)
 ROUNDS = 3
-TOKENS = 8_000
-"""Of each kind of text."""
+TOKENS = 30_000
+"""Of each kind of text: more than one portion of a stream."""
 PARAGRAPHS = 200
 TARGET = "There are foreign fighters in the ranks of the Taliban."
 Spans = list[set[tuple[int, int, str]]]

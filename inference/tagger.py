@@ -99,7 +99,8 @@ class Tagger:
 
     def answer(self, windows: Sequence[Window]) -> list[Answer]:
         """The network's answer to each batch of some windows."""
-        return [(batch, self.engine(batch)) for batch in batches(windows, self.config, self.tokenizer.pad_token_id)]
+        made = list(batches(windows, self.config, self.tokenizer.pad_token_id))
+        return list(zip(made, self.engine.answers(made), strict=True))
 
     def tag_encoded(self, encoded: Sequence[Encoded]) -> list[Document]:
         """Label documents that were encoded one by one; their windows share batches."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from conftest import ROOT
 from hypothesis import given, settings
 from test_windows import ODD, TEXTS
+from torch import Tensor
 from typer.testing import CliRunner
 
 from annotations.document import Document
@@ -23,6 +25,7 @@ from inference.checkpoint import from_encoder
 from inference.checkpoint_files import WEIGHTS
 from inference.config import TaggerConfig
 from inference.engines import artefacts, choice, export, onnx
+from inference.engines.engine import Encode
 from inference.tagger import Encoded, Tagger
 from inference.verification import record, verify
 from training.cli import app
@@ -112,6 +115,42 @@ def test_threads_share_a_tagger(name: str, folder: Path, gold: list[Document]) -
     with ThreadPoolExecutor(4) as pool:
         for found in pool.map(lambda _: tagger.tag_all(bare(gold)), range(8)):
             assert labels(found) == wanted
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_many_batches_are_encoded_side_by_side(
+    name: str, folder: Path, gold: list[Document], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    wanted = labels(Tagger.load(folder, engine=name).tag_all(bare(gold[:1])))
+    tagger = Tagger.load(folder, engine=name)
+    load, asked = tagger.engine._load, []
+    assert load is not None
+    threads: set[str] = set()
+
+    def watched(streams: int) -> Encode:
+        asked.append(streams)
+        encode = load(streams)
+
+        def run(ids: Tensor, mask: Tensor) -> Tensor:
+            threads.add(threading.current_thread().name)
+            return encode(ids, mask)
+
+        return run
+
+    monkeypatch.setattr(tagger.engine, "_load", watched)
+    found = tagger.tag_all(bare(gold))
+    assert labels(found)[:1] == wanted
+    assert labels(tagger.tag_all(bare(gold))) == labels(found)
+    assert labels(tagger.tag_all(bare(gold[:1]) + bare(gold[:1]))) == wanted * 2
+    assert asked == [2] and len(threads) >= 2
+
+    def broken(ids: Tensor, mask: Tensor) -> Tensor:
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(tagger.engine, "_several", broken)
+    with pytest.raises(RuntimeError, match="no memory"):
+        tagger.tag_all(bare(gold))
 
 
 @pytest.mark.parametrize("architecture", ["bert", "modernbert", "roberta", "deberta-v2"])
@@ -232,7 +271,7 @@ def test_an_engine_in_32_bits_that_answers_otherwise_is_refused(
     before = (artefacts.folder(copy, "onnx") / artefacts.RECORD).read_bytes()
     kind = choice.ENGINES["onnx"]
     monkeypatch.setitem(
-        choice.ENGINES, "onnx", kind._replace(load=lambda place: lambda ids, mask: onnx.load(place)(ids, mask) * 1.1)
+        choice.ENGINES, "onnx", kind._replace(load=lambda place, _: lambda ids, mask: onnx.load(place)(ids, mask) * 1.1)
     )
     with pytest.raises(CheckpointError, match=r"onnx is refused: logits are up to"):
         export.export(copy, "onnx")

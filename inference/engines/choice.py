@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Collection
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -28,8 +29,8 @@ class Kind(NamedTuple):
 
     needs: str
     """The package that runs it, and the extra that installs it."""
-    load: Callable[[Path], Encode] | None
-    """How its artefact is loaded; None for what PyTorch runs from the weights themselves."""
+    load: Callable[[Path, int], Encode] | None
+    """How its artefact is loaded for so many threads; None for what PyTorch runs from the weights themselves."""
     bits8: bool = False
     """Whether its weights have 8 bits, so that it has to prove its scores."""
     exact: bool = False
@@ -40,28 +41,28 @@ class Kind(NamedTuple):
     """Whether it needs a GPU."""
 
 
-def _onnx(folder: Path) -> Encode:
+def _onnx(folder: Path, streams: int) -> Encode:
     from inference.engines import onnx
 
-    return onnx.load(folder)
+    return onnx.load(folder, streams)
 
 
-def _openvino(folder: Path) -> Encode:
+def _openvino(folder: Path, streams: int) -> Encode:
     from inference.engines import openvino
 
-    return openvino.load(folder, bf16=False)
+    return openvino.load(folder, streams, bf16=False)
 
 
-def _openvino_bf16(folder: Path) -> Encode:
+def _openvino_bf16(folder: Path, streams: int) -> Encode:
     from inference.engines import openvino
 
-    return openvino.load(folder, bf16=True)
+    return openvino.load(folder, streams, bf16=True)
 
 
-def _openvino_int8(folder: Path) -> Encode:
+def _openvino_int8(folder: Path, streams: int) -> Encode:
     from inference.engines import openvino
 
-    return openvino.load(folder, bf16=openvino.has_bf16())
+    return openvino.load(folder, streams, bf16=openvino.has_bf16())
 
 
 ENGINES = {
@@ -146,7 +147,7 @@ def _engine(path: str | Path, model: StandpointModel, name: str) -> Engine:
         return Engine(model, name=name)
     place = artefacts.folder(path, name)
     try:
-        return Engine(model, name=name, encode=load(place))
+        return Engine(model, name=name, load=partial(load, place))
     except Exception as error:
         raise CheckpointError(
             place, f"cannot be loaded ({first_line(error)}); `standpoint export {path} --engine {name}` makes it again"

@@ -5,7 +5,9 @@ The encoder is nearly all of the work, so it alone is what engines replace; head
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
@@ -15,23 +17,51 @@ from inference.model import Logits, StandpointModel
 
 Encode = Callable[[Tensor, Tensor], Tensor]
 """Ids (W, T) and attention mask (W, T), int64, to last hidden states (W, T, D)."""
+Load = Callable[[int], Encode]
+"""Loads an encoder that so many threads call at once; they share the cores among them."""
 
 
 class Engine:
-    """A tagger's network with its encoder run by `encode`, or by PyTorch as the model stands."""
+    """A tagger's network with its encoder loaded by `load`, or run by PyTorch as the model stands."""
 
-    def __init__(self, model: StandpointModel, *, name: str = "torch", encode: Encode | None = None) -> None:
+    _load: Load | None = None
+    _several: Encode | None = None
+
+    def __init__(self, model: StandpointModel, *, name: str = "torch", load: Load | None = None) -> None:
         self.model = model.eval()
         self.name = name
-        self._encode = encode or model.encode
+        self._load = load
+        self._encode = load(1) if load else model.encode
         self._last: tuple[Tensor, Tensor] | None = None
 
     def __call__(self, batch: Batch) -> Logits:
         """Logits on the CPU, in 32-bit floats, shaped as `Logits` says."""
         with torch.inference_mode():
             device = self.model.device
+            return self._answer(batch, self._encode(batch.input_ids.to(device), batch.attention_mask.to(device)))
+
+    def answers(self, batches: Sequence[Batch]) -> list[Logits]:
+        """The answer to each batch. Many are encoded side by side, each by one core: cores that share one wait for each other."""
+        cores = torch.get_num_threads()
+        if self._load is None or cores == 1 or len(batches) < 2 * cores:
+            return [self(batch) for batch in batches]
+        if self._several is None:
+            self._several = self._load(cores)
+        with ThreadPoolExecutor(cores, thread_name_prefix="standpoint-encode") as pool:
+            encoded = deque(pool.submit(self._several, batch.input_ids, batch.attention_mask) for batch in batches)
+            try:
+                return [self._answer(batch, encoded.popleft().result()) for batch in batches]
+            finally:
+                for one in encoded:
+                    one.cancel()
+
+    def _answer(self, batch: Batch, states: Tensor) -> Logits:
+        """What heads and reader make of the encoded windows."""
+        with torch.inference_mode():
+            device = self.model.device
             tensors = {name: tensor.to(device) for name, tensor in batch.tensors().items()}
-            states = self._encode(tensors.pop("input_ids"), tensors.pop("attention_mask")).float()
+            del tensors["input_ids"], tensors["attention_mask"]
+            states = states.float()
             targets = self._targets(tensors.pop("target_ids"), tensors["target_mask"])
             answer = self.model.answer(states, targets, **tensors)
         return Logits(

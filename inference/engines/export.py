@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from annotations.comparison import compare
@@ -82,7 +83,7 @@ def export(path: str | Path, name: str, gold: Sequence[Document] = (), *, most_d
     with artefacts.making(path, name) as part:
         _write(name, path, reference, part)
         tagger = Tagger(*checkpoint.load(path))
-        tagger.engine = Engine(tagger.engine.model, name=name, encode=kind.load(part))
+        tagger.engine = Engine(tagger.engine.model, name=name, load=partial(kind.load, part))
         measured = measure(reference, tagger, gold or readable_probes(reference))
         if reasons := list(_reasons(name, measured, most_drop)):
             raise CheckpointError(path, [f"{name} is refused: {reason}" for reason in reasons])

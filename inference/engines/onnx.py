@@ -74,12 +74,12 @@ def write_int8(graph: Path, path: Path) -> None:
         quantizer.model.save_model_to_file(str(path))
 
 
-def load(folder: Path) -> Encode:
-    """Run the graph of a folder on as many threads as torch uses."""
+def load(folder: Path, streams: int = 1) -> Encode:
+    """Run the graph of a folder on as many cores as torch uses, which `streams` threads that call it share."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
+    options.intra_op_num_threads = max(1, torch.get_num_threads() // streams)
     options.log_severity_level = 3
     # Threads that wait by spinning would take the cores from the heads and the decoding.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
+from queue import SimpleQueue
 
 import torch
 from torch import Tensor
@@ -40,23 +40,31 @@ def has_bf16() -> bool:
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def load(folder: Path, *, bf16: bool) -> Encode:
-    """Run the graph of a folder on as many threads as torch uses, in bfloat16 or in 32-bit floats."""
+def load(folder: Path, streams: int = 1, *, bf16: bool) -> Encode:
+    """Run the graph of a folder on as many cores as torch uses, which `streams` threads that call it share.
+
+    It computes in bfloat16 or in 32-bit floats.
+    """
     import openvino
 
     settings = {
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
-        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": streams,
         # With 8-bit weights: as many activations of one token share a scale, so that no text depends on its neighbours.
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": 128,
     }
-    one_at_a_time = threading.Lock()
-    request = openvino.Core().compile_model(folder / GRAPH, "CPU", settings).create_infer_request()
+    model = openvino.Core().compile_model(folder / GRAPH, "CPU", settings)
+    idle: SimpleQueue[openvino.InferRequest] = SimpleQueue()
+    for _ in range(streams):
+        idle.put(model.create_infer_request())
 
     def encode(ids: Tensor, mask: Tensor) -> Tensor:
-        with one_at_a_time:
+        request = idle.get()
+        try:
             answer = request.infer(dict(zip(INPUTS, (ids.numpy(), mask.numpy()), strict=True)))
             return torch.from_numpy(answer.to_tuple()[0].copy())
+        finally:
+            idle.put(request)
 
     return encode
