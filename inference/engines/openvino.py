@@ -53,6 +53,8 @@ def load(folder: Path, streams: int = 1, *, bf16: bool) -> Encode:
         "NUM_STREAMS": streams,
         # With 8-bit weights: as many activations of one token share a scale, so that no text depends on its neighbours.
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": 128,
+        # Every shape of a batch leaves something in this cache, and a long stream has very many shapes.
+        "CPU_RUNTIME_CACHE_CAPACITY": "64",
     }
     model = openvino.Core().compile_model(folder / GRAPH, "CPU", settings)
     idle: SimpleQueue[openvino.InferRequest] = SimpleQueue()
