@@ -51,6 +51,8 @@ def load(folder: Path, streams: int = 1, *, bf16: bool) -> Encode:
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
         "NUM_STREAMS": streams,
+        # Pinned threads of two processes, such as an archive's workers, would share one core and leave the others idle.
+        "ENABLE_CPU_PINNING": False,
         # With 8-bit weights: as many activations of one token share a scale, so that no text depends on its neighbours.
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": 128,
         # Every shape of a batch leaves something in this cache, and a long stream has very many shapes.
