@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -115,6 +117,18 @@ def test_threads_share_a_tagger(name: str, folder: Path, gold: list[Document]) -
     with ThreadPoolExecutor(4) as pool:
         for found in pool.map(lambda _: tagger.tag_all(bare(gold)), range(8)):
             assert labels(found) == wanted
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_no_thread_is_bound_to_a_core(name: str, folder: Path, gold: list[Document]) -> None:
+    tagger, everywhere = Tagger.load(folder, engine=name), os.sched_getaffinity(0)
+    with ThreadPoolExecutor(1) as pool:
+        tagging = pool.submit(lambda: [tagger.tag_all(bare(gold)) for _ in range(5)])
+        while not tagging.done():
+            for thread in Path("/proc/self/task").iterdir():
+                with suppress(OSError):
+                    cores = os.sched_getaffinity(int(thread.name))
+                    assert cores == everywhere, "two processes would share a core, and leave others idle"
 
 
 @pytest.mark.parametrize("name", MADE)
