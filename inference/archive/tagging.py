@@ -21,13 +21,16 @@ from inference.archive.shards import Outcome, Shard
 from inference.archive.sources import source
 from inference.archive.writing import durable, write_durably
 from inference.checkpoint_files import version
+from inference.memory import few_arenas, keep_trimmed
 from inference.tagger import Tagger, refusal, target_check
 
 
 def own_process(settings: Settings) -> ShardTagger:
     """The tagger of a process that does nothing else: its threads and its memory are set for that."""
+    few_arenas()
     torch.set_num_threads(settings.threads)
     disable_progress_bar()
+    keep_trimmed()
     return ShardTagger(settings)
 
 

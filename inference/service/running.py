@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from inference.memory import few_arenas, keep_trimmed
 from inference.service.access import Access, read_access
 from inference.service.config import ServiceConfig
-from inference.service.memory import few_arenas, keep_trimmed
 
 if TYPE_CHECKING:
     from inference.listening import Application
