@@ -16,7 +16,7 @@ TRIM_SECONDS = 10.0
 
 
 def few_arenas() -> None:
-    """Let all threads share two arenas; to be called before there are threads."""
+    """Let all threads that are yet to start share two arenas; best called before there are any."""
     if (library := _glibc()) is not None:
         library.mallopt(ARENA_MAX, ARENAS)
 

@@ -50,14 +50,19 @@ def to_spans(tags: Ints, scores: Floats, offsets: Offsets, labels: Sequence[str]
     """
     spans: list[Span] = []
     begins = np.flatnonzero(tags % 2 == 1)
-    onwards = (tags > 0) & (tags % 2 == 0)
-    ends = np.flatnonzero(~onwards)
-    lasts = np.append(ends, len(tags))[np.searchsorted(ends, begins, side="right")].tolist() if len(begins) else []
-    for first, last in zip(begins.tolist(), lasts, strict=True):
-        score = round(min(1.0, math.fsum(scores[first:last].tolist()) / (last - first)), DIGITS)
+    others = np.flatnonzero(~_inside(tags))
+    ends = np.append(others, len(tags))[np.searchsorted(others, begins, side="right")]
+    for first, end in zip(begins.tolist(), ends.tolist(), strict=True):
+        score = round(min(1.0, math.fsum(scores[first:end].tolist()) / (end - first)), DIGITS)
         label = labels[(int(tags[first]) - 1) // 2]
-        spans.append(Span(start=offsets[first][0], end=offsets[last - 1][1], label=label, score=score))
+        spans.append(Span(start=offsets[first][0], end=offsets[end - 1][1], label=label, score=score))
     return spans
+
+
+def _inside(tags: Ints) -> Bools:
+    """Which tags are an I. Shape: (tokens,) to the same."""
+    found: Bools = (tags > 0) & (tags % 2 == 0)
+    return found
 
 
 def best_tags(scores: Floats, joined: Bools | None = None) -> Ints:
@@ -71,7 +76,7 @@ def best_tags(scores: Floats, joined: Bools | None = None) -> Ints:
     """
     tags: Ints = scores.argmax(axis=1)
     tied = np.zeros(len(tags), dtype=np.bool_) if joined is None else joined
-    inside = (tags > 0) & (tags % 2 == 0)
+    inside = _inside(tags)
     before = np.append(0, tags[:-1])
     misfits = np.where(inside, (before != tags) & (before != tags - 1), tied & ((tags != 0) | (before != 0)))
     if misfits.any():

@@ -119,16 +119,24 @@ def test_threads_share_a_tagger(name: str, folder: Path, gold: list[Document]) -
             assert labels(found) == wanted
 
 
+def bound() -> set[int]:
+    """This process's threads that may not run on every core it has."""
+    found = set()
+    for thread in Path("/proc/self/task").iterdir():
+        with suppress(OSError):
+            if os.sched_getaffinity(int(thread.name)) != os.sched_getaffinity(os.getpid()):
+                found.add(int(thread.name))
+    return found
+
+
 @pytest.mark.parametrize("name", MADE)
 def test_no_thread_is_bound_to_a_core(name: str, folder: Path, gold: list[Document]) -> None:
-    tagger, everywhere = Tagger.load(folder, engine=name), os.sched_getaffinity(0)
+    # Other tests of this process may have left some.
+    tagger, before = Tagger.load(folder, engine=name), bound()
     with ThreadPoolExecutor(1) as pool:
         tagging = pool.submit(lambda: [tagger.tag_all(bare(gold)) for _ in range(5)])
         while not tagging.done():
-            for thread in Path("/proc/self/task").iterdir():
-                with suppress(OSError):
-                    cores = os.sched_getaffinity(int(thread.name))
-                    assert cores == everywhere, "two processes would share a core, and leave others idle"
+            assert bound() <= before, "two processes would share a core, and leave others idle"
 
 
 @pytest.mark.parametrize("name", MADE)

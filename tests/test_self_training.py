@@ -135,9 +135,11 @@ def test_wherever_it_is_killed_it_goes_on(tmp_path: Path, encoders: Callable[[st
         ["training.objective:Objective.__call__", 4],
     ]
     killed = [trainings.job("killed", die=death) for death in deaths]
-    *died, last, whole = trainings.perform(*killed, trainings.job("killed"), trainings.job("whole"))
+    other = trainings.job("other", "self_training=null")
+    *died, last, whole, plain = trainings.perform(*killed, trainings.job("killed"), trainings.job("whole"), other)
     assert [end["ends"] for end in died] == [[-9]] * len(deaths), trainings.told
     assert last["version"] == whole["version"] is not None
+    assert plain["version"] not in (None, whole["version"])
     assert not (tmp_path / "killed" / "trainer").exists()
 
 

@@ -40,7 +40,7 @@ def has_bf16() -> bool:
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def load(folder: Path, streams: int = 1, *, bf16: bool) -> Encode:
+def load(folder: Path, streams: int, *, bf16: bool) -> Encode:
     """Run the graph of a folder on as many cores as torch uses, which `streams` threads that call it share.
 
     It computes in bfloat16 or in 32-bit floats.
