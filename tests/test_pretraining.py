@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,9 @@ from annotations.errors import CheckpointError, ConfigError, StandpointError
 from inference.checkpoint_files import version
 from training.cli import app
 from training.pretraining.config import PretrainConfig
-from training.pretraining.log import Line, read
+from training.pretraining.log import Line, Log, read
 from training.pretraining.run import pretrain
+from training.pretraining.state import State
 
 COMMAND = [sys.executable, "-c", "from training.cli import main; main()", "pretrain"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
@@ -130,6 +132,29 @@ def test_killed_in_the_middle_it_goes_on_at_the_same_loss(tmp_path: Path) -> Non
     assert [line["step"] for line in resumed] == list(range(1, 61))
     assert losses(resumed) == pytest.approx(losses(whole), abs=1e-6)
     assert version(tmp_path / "out" / "encoder") == version(folder)
+
+
+@pytest.mark.parametrize("part", [(Log, "add"), (State, "save")])
+def test_a_kill_between_the_log_and_the_checkpoint_loses_no_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: tuple[type[Log | State], str]
+) -> None:
+    (tmp_path / "whole").mkdir()
+    _, whole = run(tmp_path / "whole", steps=16, checkpoint_minutes=0)
+    owner, name = part
+    plain, calls = getattr(owner, name), count()
+
+    def killed(*given: Any, **named: Any) -> None:
+        if next(calls) == 8:
+            raise TimeoutError
+        plain(*given, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, killed)
+        with pytest.raises(TimeoutError):
+            run(tmp_path, steps=16, checkpoint_minutes=0)
+    _, resumed = run(tmp_path, steps=16, checkpoint_minutes=0)
+    assert [line["step"] for line in resumed] == list(range(1, 17))
+    assert losses(resumed) == pytest.approx(losses(whole), abs=1e-6)
 
 
 def test_dropout_resumes_too(tmp_path: Path, encoders: Callable[[str], Path]) -> None:

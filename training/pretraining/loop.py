@@ -76,8 +76,6 @@ class Loop:
         if not keep and not clock.logged.due(self.config.log_seconds):
             return
         loss = self._mean_loss()
-        if keep:
-            self._keep(CHECKPOINT)
         minutes = self.config.export_minutes
         if minutes is not None and clock.exported.due(minutes * 60) and self.processes.first:
             self.state.export(self.config.output / "encoders" / f"{self.state.progress.step:07}", self.tokenizer)
@@ -87,6 +85,9 @@ class Loop:
             masked = schedule.masked_share(self.config.masking, done)
             rate = schedule.rate(self.config.optimizer, done)
             self.log.add(self.state.progress, loss=loss, held_out=held_out, masked=masked, rate=rate, speed=speed)
+        if keep:
+            # After the line: a kill between the two costs steps, which are done again, and never a line.
+            self._keep(CHECKPOINT)
 
     def _mean_loss(self) -> float:
         """Of the steps since the last call; one that is no number stops the run, and earlier checkpoints stay."""
