@@ -1,9 +1,11 @@
 """How fast we train: real tokens a second beside transformers' own token-classification example on the same encoder and data.
 
 In one run on one machine: the example at its defaults (batches of 8 in random order, fp32, three passes), then ours as
-`standpoint train` does it, for the same number of tokens; 2,500 sentences of CoNLL-2003, once as whole articles and once
-sentence by sentence, scored on 1,500 of eng.testa. A token counts once a pass, with what it costs to read it: padding, context
-and special tokens do not count. Times are of whole steps, data and optimizer included, after the first few.
+`standpoint train` does it, for the same number of tokens and, to compare at equal F1, for parts of it; 2,500 sentences of
+CoNLL-2003, once as whole articles and once sentence by sentence, scored on 1,500 of eng.testa. A token counts once a pass, with
+what it costs to read it: padding, context and special tokens do not count. Times are of whole steps, data and optimizer
+included, after the first few. Finished runs are kept in RUNS, so the same command goes on where an earlier one ended; other code
+or another machine needs an empty one.
 
 Run: python benchmarks/training_throughput.py --data ../shared/data --save benchmarks/results/training_throughput
      python benchmarks/training_throughput.py --data ../shared/data --profile
@@ -18,13 +20,27 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import token_classification
 import torch
-from encoder_runs import Row, encoder_config, errors_told, numbers, run_config, save_table, score, spread
+from encoder_runs import (
+    Encoder,
+    Results,
+    Row,
+    defaults,
+    encoder_config,
+    errors_told,
+    key,
+    numbers,
+    run_config,
+    save_table,
+    score,
+    spread,
+)
 from pretraining_cost import operations, peak
 from public_slices import Split, by_line, conll_slice, take
 from step_watch import Watch, watched
@@ -38,12 +54,11 @@ from inference.checkpoint_files import DEFAULT_ENCODER
 from inference.windows import encode
 from training.config import RunConfig
 from training.reports.evaluation import bare
-from training.run_directory import machine
 from training.shell import progress, quiet_libraries
 from training.trainer import fine_tune
 
 SHAPES: dict[str, Callable[[Split], Split]] = {"articles": lambda split: split, "sentences": by_line}
-EXAMPLE, OURS = "transformers' example", "standpoint"
+EXAMPLE = "transformers' example"
 PROFILED = (8, 11)
 """Which steps are profiled."""
 
@@ -121,23 +136,39 @@ def _operations(watch: Watch, encoder: PreTrainedConfig) -> dict[str, float]:
 
 
 def measure(arguments: argparse.Namespace) -> list[Row]:
-    """A row for each shape, system and seed; the example first, then ours on as many tokens."""
+    """A row for each shape, seed and system; the example first, then ours on as many tokens and on parts of them."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     size = arguments.peak_size or (8192 if device.type == "cuda" else 2048)
     peaks = {"fp32": peak(device, size, dtype=torch.float32), "bf16": peak(device, size)}
-    about = {"peaks": peaks, "date": time.strftime("%Y-%m-%d"), **machine()}
+    results = Results(arguments.runs, defaults=defaults())
+    content, settings = Encoder.parse(arguments.encoder).content, {**token_classification.SETTINGS}
+    settings["num_train_epochs"] = arguments.epochs
     rows: list[Row] = []
+
+    def done(split: Split, shape: str, name: str, seed: int, share: float, learn: Callable[[], Row]) -> Row:
+        def make() -> Row:
+            with redirect_stdout(sys.stderr):
+                row = learn()
+            progress(f"{shape}, seed {seed}, {name}: {_said(row)}")
+            return {"learned": split.size(), **row, "peaks": peaks}
+
+        known = key(content, split, seed, {"shape": shape, "share": share, **settings})
+        rows.append({**results.get({**known, "name": name}, make), "shape": shape})
+        return rows[-1]
+
     for shape, split in splits(arguments).items():
         for seed in arguments.seeds:
-            settings = {**token_classification.SETTINGS, "num_train_epochs": arguments.epochs}
-            with redirect_stdout(sys.stderr):
-                theirs = example_row(split, shape, arguments.encoder, seed, settings)
-                progress(f"{shape}, seed {seed}, {EXAMPLE}: {_said(theirs)}")
-                ours = our_row(split, arguments.encoder, seed, theirs["tokens"], {})
-                progress(f"{shape}, seed {seed}, {OURS}: {_said(ours)}; {ours['speed'] / theirs['speed']:.2f} times")
-            for name, row in ((EXAMPLE, theirs), (OURS, ours)):
-                rows.append({"shape": shape, "name": name, "seed": seed, "learned": split.size(), **row, **about})
+            example = partial(example_row, split, shape, arguments.encoder, seed, settings)
+            tokens = done(split, shape, EXAMPLE, seed, 1, example)["tokens"]
+            for share in arguments.shares:
+                ours = partial(our_row, split, arguments.encoder, seed, share * tokens, {})
+                done(split, shape, ours_named(share), seed, share, ours)
     return rows
+
+
+def ours_named(share: float) -> str:
+    """What our recipe is called on that share of the example's tokens."""
+    return "standpoint" if share == 1 else f"standpoint, {share:.0%} of the tokens"
 
 
 def splits(arguments: argparse.Namespace) -> dict[str, Split]:
@@ -156,12 +187,13 @@ def _said(row: Row) -> str:
 def table(rows: Sequence[Row]) -> str:
     """Markdown: a shape and system a line."""
     head = ["data", "trained by", "tokens/s", "times", "tokens per CPU second", "padding", "context and special"]
-    head += ["not in forward or backward", "of the peak: useful", "computed", "tokens seen", "steps", "F1"]
+    head += ["not in forward or backward", "of the peak: useful", "computed", "tokens seen", "steps", "seconds", "F1"]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for shape in dict.fromkeys(row["shape"] for row in rows):
-        base = [row["speed"] for row in rows if (row["shape"], row["name"]) == (shape, EXAMPLE)]
-        for name in (EXAMPLE, OURS):
-            own = [row for row in rows if (row["shape"], row["name"]) == (shape, name)]
+        here = [row for row in rows if row["shape"] == shape]
+        base = [row["speed"] for row in here if row["name"] == EXAMPLE]
+        for name in dict.fromkeys(row["name"] for row in here):
+            own = [row for row in here if row["name"] == name]
             who = f"{name}, {own[0]['precision']}"
             lines.append(f"| {' | '.join([shape, who, *_cells(own, base)])} |")
     return "\n".join(lines)
@@ -179,6 +211,7 @@ def _cells(own: Sequence[Row], base: Sequence[float]) -> list[str]:
         *(f"{share:.0%}" for share in (*shares, *peaks)),
         f"{mean(row['tokens'] for row in own):,.0f}",
         f"{mean(row['steps'] for row in own):,.0f}",
+        _range([row["seconds"] for row in own], ".0f"),
         spread(own),
     ]
 
@@ -211,6 +244,11 @@ def our_profile(arguments: argparse.Namespace) -> str:
     )
 
 
+def shares(text: str) -> list[float]:
+    """Of a list such as 0.5,1."""
+    return [float(part) for part in text.split(",")]
+
+
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -218,8 +256,15 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--encoder", default=DEFAULT_ENCODER, help="a folder, or default")
     parser.add_argument("--seeds", type=numbers, default=[0, 1, 2], help="such as 0,1,2")
     parser.add_argument("--epochs", type=float, default=3, help="the example's passes")
+    parser.add_argument(
+        "--shares",
+        type=shares,
+        default=[0.1, 0.25, 1.0],
+        help="of the example's tokens, such as 0.5,1: a run of ours each",
+    )
     parser.add_argument("--lines", type=int, help="sentences to learn from, where fewer than 2,500 are wanted")
     parser.add_argument("--peak-size", type=int, help="side of the matrices of the measured peak")
+    parser.add_argument("--runs", type=Path, default=Path("runs/training_throughput"), help="folder of finished runs")
     parser.add_argument(
         "--profile", action="store_true", help="print where our steps spend their time, and nothing else"
     )
@@ -248,7 +293,8 @@ def _told(rows: Sequence[Row]) -> str:
     peaks = ", ".join(f"{name} {value / 1e9:,.0f}" for name, value in rows[0]["peaks"].items())
     sizes = "; ".join(dict.fromkeys(f"{row['shape']}: {row['learned']}" for row in rows))
     return (
-        "Mean (range) over seeds; F1: strict micro F1 of exact spans in percent after the same number of tokens. A token of "
+        "Mean (range) over seeds; F1: strict micro F1 of exact spans in percent after so many tokens; seconds: of learning, "
+        "from data to weights. A token of "
         "the text counts once a pass; `padding` and `context and special` are shares of all positions computed. The peak is a "
         f"large matrix product measured in the same run, GFLOP/s: {peaks}; each system against that of its precision; useful: "
         f"without padding. Learned from / scored on: {sizes}."

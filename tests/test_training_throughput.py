@@ -81,25 +81,32 @@ def test_a_single_step_cannot_be_timed(tiny: Path) -> None:
 
 
 def test_the_table_from_end_to_end(tiny: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    given = ["--data", str(data), "--encoder", str(tiny), "--seeds", "0,1", "--epochs", "2", "--peak-size", "64"]
+    given = ["--data", str(data), "--encoder", str(tiny), "--seeds", "0,1", "--epochs", "4", "--peak-size", "64"]
+    given += ["--shares", "0.5,1", "--runs", str(tmp_path / "runs")]
     training_throughput.main([*given, "--save", str(tmp_path / "table")])
     captured = capsys.readouterr()
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in captured.out.splitlines()]
-    ours = f"standpoint, {'bf16' if has_bf16() else 'fp32'}"
+    precision = "bf16" if has_bf16() else "fp32"
+    part, ours = f"standpoint, 50% of the tokens, {precision}", f"standpoint, {precision}"
     assert [line[:2] for line in lines[2:]] == [
         ["articles", "transformers' example, fp32"],
+        ["articles", part],
         ["articles", ours],
         ["sentences", "transformers' example, fp32"],
+        ["sentences", part],
         ["sentences", ours],
     ]
     assert all(len(line) == len(lines[0]) for line in lines)
-    assert lines[2][3] == lines[4][3] == "1.00 (1.00–1.00)"
+    assert lines[2][3] == lines[5][3] == "1.00 (1.00–1.00)"
     found = json.loads((tmp_path / "table.json").read_text())["rows"]
-    assert len(found) == 2 * 2 * 2
-    for theirs, ours in zip(found[::2], found[1::2], strict=True):
-        assert ours["tokens"] == pytest.approx(theirs["tokens"], abs=1)
+    assert len(found) == 2 * 2 * 3
+    for theirs, half, whole in zip(found[::3], found[1::3], found[2::3], strict=True):
+        assert whole["tokens"] == pytest.approx(theirs["tokens"], abs=1)
+        assert half["tokens"] == pytest.approx(theirs["tokens"] / 2, abs=1)
     assert captured.out.strip() in (tmp_path / "table.md").read_text()
     assert "GFLOP/s: fp32" in (tmp_path / "table.md").read_text()
+    training_throughput.main(given)
+    assert capsys.readouterr().out == captured.out
 
 
 def test_the_profile_adds_up(tiny: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
