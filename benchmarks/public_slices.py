@@ -187,8 +187,9 @@ def cut(split: Split, lines: int, choice: int = CUT) -> Split:
 
 
 def by_line(split: Split) -> Split:
-    """The split with a document for each line, so that no sentence has the others around it."""
-    return replace(split, learned=_lines_alone(split.learned), scored=_lines_alone(split.scored))
+    """The split with a document for each line, so that no sentence has the others around it; learned from, each text once."""
+    learned = distinct(_lines_alone(split.learned), split.name)
+    return replace(split, learned=learned, scored=_lines_alone(split.scored))
 
 
 def _lines_alone(documents: Iterable[Document]) -> list[Document]:
