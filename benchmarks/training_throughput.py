@@ -259,7 +259,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--shares",
         type=shares,
-        default=[0.1, 0.25, 1.0],
+        default=[0.1, 0.25, 0.5, 1.0],
         help="of the example's tokens, such as 0.5,1: a run of ours each",
     )
     parser.add_argument("--lines", type=int, help="sentences to learn from, where fewer than 2,500 are wanted")

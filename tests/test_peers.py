@@ -177,6 +177,9 @@ def test_lines_alone_keep_their_spans(data: Path) -> None:
     quotes = [[one.text[span.start : span.end] for span in one.spans("name")] for one in alone.learned]
     assert quotes[-3:] == [["Ada Lovelace"], ["New York"], ["Joe", "Rome"]]
     assert len(alone.learned) == 12 + 3
+    unnamed = named().model_copy(update={"id": "copy", "labels": {"name": ()}})
+    again = by_line(replace(split, learned=[*split.learned, named(), unnamed]))
+    assert again.learned == alone.learned, "fine-tuning refuses a text with two annotations"
     assert sum(len(one.spans("name")) for one in alone.scored) == sum(len(one.spans("name")) for one in split.scored)
 
 
