@@ -175,6 +175,39 @@ def test_many_batches_are_encoded_side_by_side(
         tagger.tag_all(bare(gold))
 
 
+def _another(place: Path) -> None:
+    # Never over a file: it is mapped.
+    shutil.rmtree(place)
+    shutil.copytree(place.parent / "openvino-int8", place)
+
+
+def _cut(place: Path) -> None:
+    (place / "part").write_bytes(b"0")
+    (place / "part").replace(place / "encoder.bin")
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {"gone": shutil.rmtree, "another": _another, "cut short": _cut}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_what_changed_since_it_was_loaded_is_not_read(
+    change: Callable[[Path], object],
+    folder: Path,
+    gold: list[Document],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    own = shutil.copytree(folder, tmp_path / "checkpoint")
+    tagger, warm = (Tagger.load(own, engine="openvino") for _ in range(2))
+    wanted = labels(warm.tag_all(bare(gold)))
+    change(own / "engines" / "openvino")
+    for one, told in ((warm, 0), (tagger, 1), (tagger, 1)):
+        assert labels(one.tag_all(bare(gold))) == wanted
+        assert caplog.text.count("batches are read one after another") == told
+
+
 @pytest.mark.parametrize("architecture", ["bert", "modernbert", "roberta", "deberta-v2"])
 def test_families_can_be_exported(
     architecture: str, encoders: Callable[[str], Path], config: TaggerConfig, tmp_path: Path

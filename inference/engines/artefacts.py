@@ -40,26 +40,35 @@ def check(checkpoint: str | Path, name: str) -> dict[str, Any]:
         raise CheckpointError(place, f"there is no artefact of the engine {name!r}; {again}")
     try:
         record: dict[str, Any] = json.loads((place / RECORD).read_text("utf-8"))
-        form, weights, files = record["format"], record["weights"], record["files"]
+        form, weights, known = record["format"], record["weights"], record["files"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(place / RECORD, f"cannot be read ({first_line(error)}); {again}") from error
     if form != FORMAT:
         raise CheckpointError(place / RECORD, f"has format {form!r}, this Standpoint reads {FORMAT}; {again}")
     if weights != sha256(Path(checkpoint) / WEIGHTS):
         raise CheckpointError(place, f"was made from other weights than those of {checkpoint}; {again}")
-    changed = [file for file, known in files.items() if not (place / file).is_file() or sha256(place / file) != known]
-    if changed:
-        raise CheckpointError(place, f"{', '.join(changed)}: missing or changed; {again}")
+    if other := changed(place, known):
+        raise CheckpointError(place, f"{', '.join(other)}: missing or changed; {again}")
     return record
+
+
+def changed(place: Path, files: dict[str, str]) -> list[str]:
+    """Files of an artefact's folder that are missing, or that have other hashes than these."""
+    return [file for file, known in files.items() if not (place / file).is_file() or sha256(place / file) != known]
 
 
 def content(checkpoint: str | Path, name: str) -> str | None:
     """A short hash of an artefact's files, as its record tells them; None where there is no record that can be read."""
     try:
-        files = json.loads((folder(checkpoint, name) / RECORD).read_text("utf-8"))["files"]
+        found = files(folder(checkpoint, name))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def files(place: Path) -> dict[str, str]:
+    """Names and hashes of an artefact's files, as its record tells them."""
+    return dict(json.loads((place / RECORD).read_text("utf-8"))["files"])
 
 
 @contextmanager
@@ -77,9 +86,9 @@ def making(checkpoint: str | Path, name: str) -> Iterator[Path]:
 
 def keep(checkpoint: str | Path, name: str, part: Path, facts: dict[str, Any]) -> Path:
     """Write the record and put the artefact in its place, instead of an earlier one."""
-    files = {file.name: sha256(file) for file in sorted(part.iterdir())}
+    made = {file.name: sha256(file) for file in sorted(part.iterdir())}
     weights = sha256(Path(checkpoint) / WEIGHTS)
-    write_json(part / RECORD, {"format": FORMAT, "engine": name, "weights": weights, "files": files, **facts})
+    write_json(part / RECORD, {"format": FORMAT, "engine": name, "weights": weights, "files": made, **facts})
     place = folder(checkpoint, name)
     old = place.with_name(f".{name}.old")
     shutil.rmtree(old, ignore_errors=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Collection
-from functools import partial
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -147,8 +147,27 @@ def _engine(path: str | Path, model: StandpointModel, name: str) -> Engine:
         return Engine(model, name=name)
     place = artefacts.folder(path, name)
     try:
-        return Engine(model, name=name, load=partial(load, place))
+        return Engine(model, name=name, load=_Artefact(place, load, artefacts.files(place)))
     except Exception as error:
         raise CheckpointError(
             place, f"cannot be loaded ({first_line(error)}); `standpoint export {path} --engine {name}` makes it again"
         ) from error
+
+
+@dataclass
+class _Artefact:
+    """Loads an artefact that was checked, and again later if it is still the same one."""
+
+    place: Path
+    load: Callable[[Path, int], Encode]
+    files: dict[str, str]
+    """Names and hashes."""
+    again: bool = False
+
+    def __call__(self, streams: int) -> Encode:
+        encode = self.load(self.place, streams)
+        # Somebody may have trained into the same folder meanwhile, and the heads are those of before.
+        if self.again and artefacts.changed(self.place, self.files):
+            raise CheckpointError(self.place, "is no longer what was loaded; load the tagger again")
+        self.again = True
+        return encode

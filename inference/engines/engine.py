@@ -5,6 +5,7 @@ The encoder is nearly all of the work, so it alone is what engines replace; head
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
+from annotations.errors import first_line
 from inference.batches import Batch
 from inference.model import Logits, StandpointModel
 
@@ -43,17 +45,30 @@ class Engine:
     def answers(self, batches: Sequence[Batch]) -> list[Logits]:
         """The answer to each batch. Many are encoded side by side, each by one core: cores that share one wait for each other."""
         cores = torch.get_num_threads()
-        if self._load is None or cores == 1 or len(batches) < 2 * cores:
+        encode = self._one_core() if len(batches) >= 2 * cores else None
+        if encode is None:
             return [self(batch) for batch in batches]
-        if self._several is None:
-            self._several = self._load(cores)
         with ThreadPoolExecutor(cores, thread_name_prefix="standpoint-encode") as pool:
-            encoded = deque(pool.submit(self._several, batch.input_ids, batch.attention_mask) for batch in batches)
+            encoded = deque(pool.submit(encode, batch.input_ids, batch.attention_mask) for batch in batches)
             try:
                 return [self._answer(batch, encoded.popleft().result()) for batch in batches]
             finally:
                 for one in encoded:
                     one.cancel()
+
+    def _one_core(self) -> Encode | None:
+        """The encoder that several threads call at once, a core each; None where cores can only share a batch.
+
+        It is loaded when it is first asked for.
+        """
+        if self._several is None and self._load is not None and (cores := torch.get_num_threads()) > 1:
+            try:
+                self._several = self._load(cores)
+            except Exception as error:
+                self._load = None
+                told = "batches are read one after another, more slowly (%s)"
+                logging.getLogger(__name__).warning(told, first_line(error))
+        return self._several
 
     def _answer(self, batch: Batch, states: Tensor) -> Logits:
         """What heads and reader make of the encoded windows."""
