@@ -176,6 +176,7 @@ def test_what_is_scored_is_no_further_text(run_file: Path, tmp_path: Path) -> No
         (["self_training.texts=[FOLDER/nothing]"], "self_training.texts: hold no text; give files or folders"),
         (["self_training.teachers=0"], "self_training.teachers"),
         (["self_training.texts=[]"], "self_training.texts"),
+        (["self_training.texts=['-']"], "self_training.texts: standard input can be read only once"),
     ],
 )
 def test_wrong_settings_are_told_before_any_training(

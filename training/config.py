@@ -73,6 +73,14 @@ class SelfTrainingConfig(Config):
     steps: float = Field(default=2.0, gt=0)
     """How many times a teacher's steps the last tagger makes."""
 
+    @field_validator("texts")
+    @classmethod
+    def _files(cls, paths: tuple[Path, ...]) -> tuple[Path, ...]:
+        # A run reads its texts more than once, and a resumed one reads them again.
+        if Path("-") in paths:
+            raise ValueError("standard input can be read only once; write the texts into a file and name that")
+        return paths
+
 
 class RunConfig(Config):
     """Everything `standpoint train` and `standpoint crossval` need."""
