@@ -150,10 +150,10 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
             with redirect_stdout(sys.stderr):
                 row = learn()
             progress(f"{shape}, seed {seed}, {name}: {_said(row)}")
-            return {"learned": split.size(), **row, "peaks": peaks}
+            return {"shape": shape, "learned": split.size(), **row, "peaks": peaks}
 
         known = key(content, split, seed, {"shape": shape, "share": share, **settings})
-        rows.append({**results.get({**known, "name": name}, make), "shape": shape})
+        rows.append(results.get({**known, "name": name}, make))
         return rows[-1]
 
     for shape, split in splits(arguments).items():
@@ -294,10 +294,9 @@ def _told(rows: Sequence[Row]) -> str:
     sizes = "; ".join(dict.fromkeys(f"{row['shape']}: {row['learned']}" for row in rows))
     return (
         "Mean (range) over seeds; F1: strict micro F1 of exact spans in percent after so many tokens; seconds: of learning, "
-        "from data to weights. A token of "
-        "the text counts once a pass; `padding` and `context and special` are shares of all positions computed. The peak is a "
-        f"large matrix product measured in the same run, GFLOP/s: {peaks}; each system against that of its precision; useful: "
-        f"without padding. Learned from / scored on: {sizes}."
+        "from data to weights. A token of the text counts once a pass; `padding` and `context and special` are shares of all "
+        f"positions computed. The peak is a large matrix product measured in the same run, GFLOP/s: {peaks}; each system "
+        f"against that of its precision; useful: without padding. Learned from / scored on: {sizes}."
     )
 
 
