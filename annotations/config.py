@@ -94,10 +94,11 @@ _Loader.add_implicit_resolver(
 
 def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
     """One sentence for each problem pydantic found, with the dotted path and a hint."""
-    return [_sentence(dict(item), model) for item in error.errors()]
+    return [sentence(item, model) for item in error.errors()]
 
 
-def _sentence(item: dict[str, Any], model: type[BaseModel]) -> str:
+def sentence(item: Mapping[str, Any], model: type[BaseModel]) -> str:
+    """One of `ValidationError.errors()`, with the dotted path and a hint."""
     location = item["loc"]
     path = ".".join(str(part) for part in location) or "the whole"
     if item["type"] == "extra_forbidden":

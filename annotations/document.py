@@ -55,6 +55,11 @@ class Span(Label):
 Labels = tuple[Span, ...] | Label
 
 
+def claim(target: str | None) -> str | None:
+    """A target, or None where it shows nothing: an empty field of a form or a table is no claim."""
+    return target if target and any(letter.isprintable() and not letter.isspace() for letter in target) else None
+
+
 class FrozenDict(dict[str, Any]):
     """A dict that refuses changes, so that a Document cannot change behind a caller's back."""
 
@@ -112,8 +117,8 @@ class Document(_Value):
     """Unique within a data set."""
     text: str
     """Never normalised: offsets count its code points as they are."""
-    target: str | None = None
-    """The claim that targeted layers refer to."""
+    target: Annotated[str | None, AfterValidator(claim)] = None
+    """The claim that targeted layers refer to; a blank one counts as none."""
     group: str | None = None
     """Documents of one group (one article, say) are never split between training and test."""
     labels: Layers = Field(default_factory=lambda: FrozenDict())

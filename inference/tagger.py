@@ -9,7 +9,7 @@ from typing import NamedTuple, overload
 
 from transformers import PreTrainedTokenizerBase
 
-from annotations.document import Document, FrozenDict
+from annotations.document import Document, FrozenDict, claim
 from annotations.errors import DocumentError
 from annotations.schema import Schema
 from inference import checkpoint
@@ -152,5 +152,5 @@ def _document(item: str | Document, number: int, target: str | None) -> Document
     if isinstance(item, str):
         return Document(id=f"text-{number}", text=item, target=target)
     if item.target is None and target is not None:
-        item = item.model_copy(update={"target": target})
+        item = item.model_copy(update={"target": claim(target)})
     return item.model_copy(update={"labels": FrozenDict()})

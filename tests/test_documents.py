@@ -41,6 +41,12 @@ def documents(draw: st.DrawFn) -> Document:
     return Document(id=draw(WORDS.filter(bool)), text=text, target=target, group=group, labels=labels, source=source)
 
 
+def test_a_blank_target_is_none() -> None:
+    for blank in ("", " \r\n", "\u00a0\u200b"):
+        assert Document(id="a", text="b", target=blank).target is None
+    assert Document(id="a", text="b", target=" ? ").target == " ? "
+
+
 @given(document=documents())
 def test_json_pickle_and_hash_give_the_same_document(document: Document) -> None:
     line = document.to_json()

@@ -78,6 +78,8 @@ def test_every_kind_of_batch_has_the_taggers_labels(checkpoint: Path, rows: dict
 def test_one_target_for_all(checkpoint: Path) -> None:
     answer = TagBatch(checkpoint, target=TARGET, prefix="sp_")({"text": [TEXT], "document": ["mine"]})
     assert answer["document"] == ["mine"] and answer["sp_document"][0]["label"] == "neutral"
+    blank = TagBatch(checkpoint, target=TARGET, target_column="claim")({"text": [TEXT], "claim": [" "]})
+    assert blank["document"] == answer["sp_document"]
 
 
 def test_it_is_a_name_and_not_the_weights(checkpoint: Path, tmp_path: Path) -> None:

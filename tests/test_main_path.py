@@ -198,6 +198,13 @@ def test_tag_reads_standard_input_and_writes_a_page(finished: Path, tmp_path: Pa
     assert "<html" in page.read_text("utf-8")
 
 
+def test_a_blank_target_is_refused(finished: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("The Taliban met in Kabul.")
+    command = ["tag", str(tmp_path / "a.txt"), "--model", str(finished / "run" / "checkpoint"), "--target", " "]
+    refused = CliRunner().invoke(app, command)
+    assert refused.exit_code == 2 and "--target" in refused.stderr and "is blank" in refused.stderr
+
+
 def test_two_targets_tag_the_text_twice(finished: Path, tmp_path: Path) -> None:
     text = tmp_path / "a.txt"
     text.write_text("The Taliban met in Kabul.")

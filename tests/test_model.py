@@ -42,9 +42,10 @@ def test_stance_depends_on_the_target_and_entities_never_do(tagger: Tagger) -> N
 
 
 def test_the_same_text_has_the_same_spans_whatever_the_target(tagger: Tagger) -> None:
-    found = [tagger.tag(TEXT, target=target) for target in ("A is B.", "B is A.", None)]
+    found = [tagger.tag(TEXT, target=target) for target in ("A is B.", "B is A.", None, "")]
     assert found[0].spans("entity") == found[1].spans("entity") == found[2].spans("entity")
-    assert set(found[2].labels) == {"entity"}
+    assert set(found[2].labels) == {"entity"} and found[3] == found[2]
+    assert tagger.tag(Document(id="text-0", text=TEXT), target=" ").labels == found[2].labels
 
 
 def test_company_in_the_batch_changes_nothing(tagger: Tagger) -> None:

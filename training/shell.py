@@ -14,10 +14,22 @@ from typing import Annotated, Any
 
 import typer
 
+from annotations.document import claim
 from annotations.errors import StandpointError
 
 Overrides = Annotated[list[str] | None, typer.Argument(help="settings to override, such as optimizer.lr=3e-4")]
 ConfigPath = Annotated[Path, typer.Argument(help="YAML file of the run")]
+
+
+def _claims(targets: list[str] | None) -> list[str] | None:
+    if any(claim(target) is None for target in targets or ()):
+        raise typer.BadParameter("is blank; give the claim, or leave the option out")
+    return targets
+
+
+Targets = Annotated[
+    list[str] | None, typer.Option(callback=_claims, help="claim for texts without one of their own; may be repeated")
+]
 
 EXTRA = {
     "datasets": "training",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from annotations.document import Document
+from annotations.document import Document, claim
 from annotations.errors import DocumentError
 from annotations.labelstudio.server import Server
 from annotations.labelstudio.shapes import Json, to_results, to_task
@@ -76,7 +76,7 @@ def _misfits(documents: Iterable[Document], tasks: Mapping[str, Json]) -> Iterat
             yield f"{name} has no task"
         elif document.id in seen:
             yield f"{name} is given twice"
-        elif (document.text, document.target) != (data["text"], data["target"]):
+        elif (document.text, document.target) != (data["text"], claim(data["target"])):
             yield f"{name} has another text or target than its task"
         elif set(document.labels) != set(data["layers"]):
             yield f"{name} labels {_listed(document.labels)}, its task asks for {_listed(data['layers'])}"

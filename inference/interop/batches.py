@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from annotations.document import Document, plain_labels
+from annotations.document import Document, claim, plain_labels
 from annotations.errors import ConfigError, DocumentError, InputError
 from annotations.schema import Kind
 from inference.engines.choice import AUTO
@@ -114,7 +114,6 @@ class TagBatch:
         return found
 
     def _document(self, place: int, text: Any, target: Any) -> Document | InputError:
-        target = self.target if target is None else target
         problems = []
         if not isinstance(text, str):
             problems.append(f"column {self.text_column!r} holds {type(text).__name__}, not a text")
@@ -122,7 +121,7 @@ class TagBatch:
             problems.append(f"column {self.target_column!r} holds {type(target).__name__}, neither a text nor null")
         if problems:
             return DocumentError(f"row {place}", problems)
-        return Document(id=f"row {place}", text=text, target=target)
+        return Document(id=f"row {place}", text=text, target=claim(target) or self.target)
 
     def _answers(self, documents: Sequence[Document]) -> Iterator[Document | InputError]:
         """All at once; where one of them cannot be read, one by one, so that it does not spoil the others."""

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 from pydantic.config import JsonDict
 
+from annotations.document import claim
+
 TEXT = "The Taliban denied it. Officials in Kabul confirmed the report."
 TARGET = "There are foreign fighters in the ranks of the Taliban."
 ENTITIES: list[JsonValue] = [
@@ -42,6 +44,7 @@ def _characters(text: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_characters)]
+Target = Annotated[Text | None, AfterValidator(claim)]
 
 
 class Offsets(StrEnum):
@@ -68,8 +71,8 @@ class DocumentIn(Model):
 
     text: Text
     """Any Unicode text; it is never normalised."""
-    target: Text | None = None
-    """Without one, targeted layers stay unannotated and the answer says so in `warnings`."""
+    target: Target = None
+    """Without one, or with a blank one, targeted layers stay unannotated and the answer says so in `warnings`."""
     id: Annotated[Text, Field(min_length=1, max_length=1000)] | None = None
     """Comes back with the answer."""
 
@@ -100,7 +103,7 @@ class ManyRequest(Options):
         list[Any], Field(min_length=1, json_schema_extra={"items": {"$ref": "#/components/schemas/DocumentIn"}})
     ]
     """Each a `DocumentIn`; one that is not is answered with its own error, and the others are tagged."""
-    target: Text | None = None
+    target: Target = None
     """For documents without one of their own."""
 
 

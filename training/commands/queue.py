@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from annotations.errors import DocumentError
-from training.shell import progress, quiet_libraries
+from training.shell import Targets, progress, quiet_libraries
 
 if TYPE_CHECKING:
     from annotations.document import Document
@@ -32,9 +32,7 @@ def queue(
     annotated: Annotated[
         list[str] | None, typer.Option(help="file of annotated articles, not to be chosen again; may be repeated")
     ] = None,
-    target: Annotated[
-        list[str] | None, typer.Option(help="claim for texts without one of their own; may be repeated")
-    ] = None,
+    target: Targets = None,
     output: Annotated[Path | None, typer.Option(help="write the chosen Documents here, ready for push")] = None,
 ) -> None:
     """Choose the next articles to annotate: those that the model is most unsure of, and no two copies of one story."""

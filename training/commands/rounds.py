@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from annotations.errors import ServerError
-from training.shell import progress, quiet_libraries
+from training.shell import Targets, progress, quiet_libraries
 
 if TYPE_CHECKING:
     from annotations.document import Document
@@ -48,9 +48,7 @@ def push(
     project: Annotated[int | None, typer.Option(help="or the number of a project")] = None,
     url: Url = LOCAL,
     schema: SchemaPath = SCHEMA,
-    target: Annotated[
-        list[str] | None, typer.Option(help="claim for texts without one of their own; may be repeated")
-    ] = None,
+    target: Targets = None,
     layers: Annotated[str | None, typer.Option(help="comma-separated layers to ask for; all by default")] = None,
     model: Annotated[Path | None, typer.Option(help="checkpoint whose predictions annotators start from")] = None,
     update_interface: Annotated[

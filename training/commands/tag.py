@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from training.commands.options import spread
-from training.shell import progress, quiet_libraries, resumable
+from training.shell import Targets, progress, quiet_libraries, resumable
 
 DEFAULT_MODEL = Path("runs/train/checkpoint")
 
@@ -43,9 +43,7 @@ def tag(
         list[str] | None, typer.Argument(help="text, .jsonl or Label Studio .json files, or - for standard input")
     ] = None,
     model: Annotated[Path, typer.Option(help="checkpoint folder")] = DEFAULT_MODEL,
-    target: Annotated[
-        list[str] | None, typer.Option(help="claim for texts without one of their own; may be repeated")
-    ] = None,
+    target: Targets = None,
     form: Annotated[
         str,
         typer.Option(
