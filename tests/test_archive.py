@@ -11,7 +11,7 @@ import re
 import shutil
 import sys
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -265,6 +265,27 @@ def test_a_text_with_several_targets_is_tagged_for_each(job: Settings) -> None:
     assert [(one.id, one.target) for one in tagged(job.output)][:2] == [("d-0#1", "A."), ("d-0#2", "B.")]
 
 
+def test_records_of_other_people_are_read(tmp_path: Path, model: Path) -> None:
+    line = {"text": "Kabul.", "source": "Reuters", "group": 7, "target": " "}
+    (tmp_path / "in.jsonl").write_text(json.dumps(line))
+    summary, said = run(Settings(tmp_path / "in.jsonl", tmp_path / "out", model, form="jsonl", targets=("It is so.",)))
+    assert summary.bad == 0 and "fields that are not read: source" in said
+    assert [(one.group, one.target) for one in tagged(tmp_path / "out")] == [("7", "It is so.")]
+
+
+def test_a_folder_that_cannot_be_read_is_named(job: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    locked, listed = job.input / "locked", Path.iterdir
+    locked.mkdir()
+    monkeypatch.setattr(Path, "iterdir", lambda path: denied() if path == locked else listed(path))
+    with pytest.raises(ConfigError, match=r"locked.*cannot be read \(Permission denied\)"):
+        run(replace(job, output=tmp_path / "out"))
+    locked.rmdir()
+
+
+def denied() -> Iterator[Path]:
+    raise PermissionError(13, "Permission denied")
+
+
 def test_records_without_id_are_called_by_their_line(tmp_path: Path, model: Path) -> None:
     (tmp_path / "in.jsonl").write_text('\n{"text": "a"}\n{"id": null, "text": "b"}\n')
     run(Settings(tmp_path / "in.jsonl", tmp_path / "out", model, form="jsonl"))
@@ -497,6 +518,35 @@ def test_rows_are_read_from_the_group_they_are_in(tmp_path: Path) -> None:
     for size in (1, 6, 7, 20):
         assert [record.value["text"] for record in reading(source(path, path.name), size)] == table["text"].to_pylist()
     assert document(reading(source(path, path.name), 9)[8], "x", 9, set()).id == "8"
+
+
+def test_shards_that_are_dealt_out_are_read_once_by_all_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of ten workers has every tenth shard, and reads little else."""
+    read: list[int] = []
+    content, row = records._content, records.parquet._row
+    monkeypatch.setattr(records, "CHUNK", 256)
+    monkeypatch.setattr(records, "_content", lambda *given: counting(content(*given), read))
+    monkeypatch.setattr(records.parquet, "_row", lambda *given: (read.append(1), row(*given))[1])
+    lines = "".join(json.dumps({"text": f"Kabul {number}. " * 9}) + "\n" for number in range(4000))
+    (tmp_path / "x.jsonl").write_text(lines)
+    pq.write_table(pa.table({"text": [f"t{n}" for n in range(4000)]}), tmp_path / "x.parquet", row_group_size=80)
+    for name, once in (("x.jsonl", len(lines)), ("x.parquet", 4000)):
+        place = source(tmp_path / name, name)
+        dealt = [shard.pieces for shard in shards(place.path, 40, LONGEST)]
+        read.clear()
+        for worker in range(10):
+            cursor = Cursor(LONGEST)
+            found = [len(list(cursor.read(place, piece))) for pieces in dealt[worker::10] for piece in pieces]
+            assert found == [40] * 10
+        assert once <= sum(read) < 2 * once
+
+
+def counting(chunks: Iterator[bytes], read: list[int]) -> Iterator[bytes]:
+    for chunk in chunks:
+        read.append(len(chunk))
+        yield chunk
 
 
 def test_rows_of_a_broken_group_are_told_one_by_one(tmp_path: Path, model: Path) -> None:

@@ -31,7 +31,7 @@ def document(record: Record, file: str, longest: int, ignored: set[str]) -> Docu
     """The document of a record, its labels left out; names of fields that are not read are added to `ignored`.
 
     The id of a text is its file's name below the archive's folder; a record without one gets `FILE:LINE`. Whole numbers
-    are good ids too.
+    are good ids and groups too; a source that is no object is not read.
 
     Raises:
         UnfitError: it makes no document.
@@ -45,14 +45,17 @@ def document(record: Record, file: str, longest: int, ignored: set[str]) -> Docu
         values = _parsed(record.value) if isinstance(record.value, bytes) else record.value
     if len(ignored) < _NAMED:
         ignored |= {str(name)[:40] for name in values if name not in FIELDS and name != _REPLACED}
-    kept = {name: values[name] for name in FIELDS if name in values}
-    kept["id"] = _identity(kept.get("id"), f"{Path(file).as_posix()}:{record.line}")
+    kept = {name: values[name] for name in FIELDS if values.get(name) is not None}
+    if not isinstance(kept.get("source", {}), Mapping):
+        # In other people's records it is the name of a newspaper.
+        del kept["source"]
+        ignored.add("source")
+    kept["id"] = _named(kept.get("id", f"{Path(file).as_posix()}:{record.line}"))
+    kept["group"] = _named(kept.get("group"))
     return _checked(kept, longest)
 
 
-def _identity(given: Any, otherwise: str) -> Any:
-    if given is None:
-        return otherwise
+def _named(given: Any) -> Any:
     return str(given) if isinstance(given, int) and not isinstance(given, bool) else given
 
 

@@ -56,7 +56,7 @@ def places(source: Source, longest: int) -> Iterator[Record]:
 
 
 class Cursor:
-    """Reads pieces; one that lies further on in the file of the one before is read on from there."""
+    """Reads pieces; what lies between two pieces of one file is only read where the file cannot be entered further on."""
 
     def __init__(self, longest: int) -> None:
         self._longest = longest
@@ -66,26 +66,27 @@ class Cursor:
 
     def read(self, source: Source, piece: Piece) -> Iterator[Record]:
         """The records of a piece, in memory for one of them; fewer where the file has changed."""
-        if source.name != self._name or self._at > piece.first:
-            self._open(source, piece)
+        elsewhere = source.name != self._name or self._at > piece.first
+        if elsewhere or self._at < piece.first:
+            at, records = self._entered(source, piece)
+            if elsewhere or at > self._at:
+                self._name, self._at, self._records = source.name, at, records
         while self._at < piece.first and next(self._records, None):
             self._at += 1
         for record in islice(self._records, piece.count):
             self._at += 1
             yield record
 
-    def _open(self, source: Source, piece: Piece) -> None:
-        self._name, self._at = source.name, 0
+    def _entered(self, source: Source, piece: Piece) -> tuple[int, Iterator[Record]]:
+        """The records of a file from the nearest place at or before a piece on, and how many come before that place."""
         if source.shape is Shape.TEXT:
-            self._records = _text(source, self._longest)
-        elif source.shape is Shape.ROWS:
-            self._at, rows = parquet.rows(source.path, piece.first)
-            self._records = (Record(row, 0, value, problem) for row, value, problem in rows)
-        elif source.path.suffix in PACKED:
-            self._records = _lines(source, 0, 0, self._longest)
-        else:
-            self._at = piece.first
-            self._records = _lines(source, piece.line - 1, piece.offset, self._longest)
+            return 0, _text(source, self._longest)
+        if source.shape is Shape.ROWS:
+            at, rows = parquet.rows(source.path, piece.first)
+            return at, (Record(row, 0, value, problem) for row, value, problem in rows)
+        if source.path.suffix in PACKED:
+            return 0, _lines(source, 0, 0, self._longest)
+        return piece.first, _lines(source, piece.line - 1, piece.offset, self._longest)
 
 
 def _text(source: Source, longest: int) -> Iterator[Record]:

@@ -89,7 +89,7 @@ def survey(place: Path) -> Survey:
     """Count and fingerprint an archive's files.
 
     Raises:
-        ConfigError: there is no such archive, none of its files is read, or a package for its files is absent.
+        ConfigError: there is no such archive, a folder or none of its files can be read, or a package for them is absent.
     """
     if not place.exists():
         raise ConfigError(place, "does not exist; check --input")
@@ -115,7 +115,13 @@ def _below(path: Path, around: frozenset[Path]) -> Iterator[Path]:
     if not path.is_dir():
         yield path
     elif (real := path.resolve()) not in around:
-        for entry in sorted(path.iterdir(), key=lambda entry: os.fsencode(entry.name)):
+        try:
+            entries = sorted(path.iterdir(), key=lambda entry: os.fsencode(entry.name))
+        except OSError as error:
+            raise ConfigError(
+                path, f"cannot be read ({error.strerror}); mend its permissions, or move it away"
+            ) from error
+        for entry in entries:
             if not entry.name.startswith("."):
                 yield from _below(entry, around | {real})
 
