@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import struct
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from annotations.errors import ConfigError
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 HANG_UP = "hang_up"
 """What a request's scope calls, in its `state`, what ends its connection without waiting for anybody."""
+AT_ONCE = struct.pack("ii", 1, 0)
 LINGER_SECONDS = 0.5
 """Clients that come while the service ends are told so for at least this long."""
 
@@ -60,20 +62,22 @@ def server(
     drain_seconds: float,
     head_seconds: float = 30,
     keep_alive_seconds: float = 5,
+    write_seconds: float = 30,
     connections: int | None = None,
     leaving: Callable[[], Awaitable[None]] | None = None,
     on_signal: Mapping[signal.Signals, Callable[[], None]] | None = None,
 ) -> Any:
     """A server that runs an application.
 
-    A connection that does not bring the whole head of a request within `head_seconds` is closed. `leaving` is awaited
+    A connection that does not bring the whole head of a request within `head_seconds` is closed; one whose client does not
+    take the last of its answer is given up `write_seconds` after it was closed. `leaving` is awaited
     when the end is asked for, before new requests are refused at the door; `on_signal` runs in the event loop.
     """
     import uvicorn
 
     config = uvicorn.Config(
         app,
-        http=_protocol(head_seconds, connections),
+        http=_protocol(head_seconds, write_seconds, connections),
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -128,17 +132,19 @@ def _server() -> Any:
     return Server
 
 
-def _protocol(head_seconds: float, most: int | None) -> Any:
+def _protocol(head_seconds: float, write_seconds: float, most: int | None) -> Any:
     """uvicorn's HTTP/1.1 with what it lacks: a deadline for the head of a request, and problem details."""
     import h11
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
     class Patient(H11Protocol):
         _head: asyncio.TimerHandle | None = None
+        _end: asyncio.TimerHandle | None = None
+        _lost = False
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
-            self.app_state = {**self.app_state, HANG_UP: transport.abort}
+            self.app_state = {**self.app_state, HANG_UP: self._hang_up}
             if most is not None and len(self.connections) > most:
                 self._refuse(503, "Service Unavailable", "there are too many connections; try again later")
             self._wait()
@@ -148,9 +154,30 @@ def _protocol(head_seconds: float, most: int | None) -> Any:
             self._wait()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            if self._head is not None:
-                self._head.cancel()
+            self._lost = True
+            for timer in (self._head, self._end):
+                if timer is not None:
+                    timer.cancel()
             super().connection_lost(exc)
+
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            self._close_for_good()
+
+        def timeout_keep_alive_handler(self) -> None:
+            super().timeout_keep_alive_handler()
+            self._close_for_good()
+
+        def _close_for_good(self) -> None:
+            """A closed connection waits until all is sent, for a client that reads nothing for ever."""
+            if self.transport.is_closing() and self._end is None:
+                self._end = self.loop.call_later(write_seconds, self._hang_up)
+
+        def _hang_up(self) -> None:
+            """At once: without lingering, the system too forgets what was not taken."""
+            if not self._lost:
+                self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
+                self.transport.abort()
 
         def _wait(self) -> None:
             """Under way: no deadline of ours. Between requests: uvicorn's. Else something is begun and not finished."""
@@ -180,6 +207,7 @@ def _protocol(head_seconds: float, most: int | None) -> Any:
             if not self.transport.is_closing():
                 self.transport.write(_problem(status, phrase, detail))
                 self.transport.close()
+                self._close_for_good()
 
     return Patient
 

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -186,6 +187,39 @@ def test_a_missing_target_is_told_or_refused(service: Running) -> None:
     assert many[0]["error"]["status"] == 422 and "labels" in many[1]
 
 
+def test_a_blank_target_is_none(service: Running) -> None:
+    for blank in ("", " \t", "\u200b"):
+        body = service.tag(text=TEXTS[0], target=blank).json()
+        assert set(body["labels"]) == {"entity"} and "no target was given" in body["warnings"][0]
+        assert service.tag(text=TEXTS[0], target=blank, strict=True).status_code == 422
+        many = service.tag(documents=[{"text": TEXTS[0], "target": blank}], target=TARGET).json()["documents"]
+        assert answered(many[0]) == answered(service.tag(text=TEXTS[0], target=TARGET).json())
+
+
+def test_a_query_holds_for_json_too(service: Running) -> None:
+    text = "🙂🙂 " + TEXTS[0]
+    with service.client() as client:
+
+        def asked(query: str, **body: Any) -> httpx.Response:
+            return client.post(f"/v1/tag?{query}", json={"text": text, **body})
+
+        assert asked("offsets=utf16").json() == service.tag(text=text, offsets="utf16").json()
+        assert asked("offsets=utf16", offsets="utf16").json()["offsets"] == "utf16"
+        assert asked("strict=true").json()["errors"][0]["pointer"] == "/target"
+        assert asked("nonsense=1").status_code == 422
+        refused = asked("offsets=utf16", offsets="bytes")
+        assert refused.status_code == 422 and "offsets is one thing in the query" in refused.json()["detail"]
+
+
+def test_of_very_many_mistakes_the_first_are_told(service: Running) -> None:
+    problem = service.tag(text="a", **{f"article-{number}": "b" for number in range(5000)}).json()
+    assert len(problem["errors"]) == 20 and problem["detail"].endswith("and 4980 more")
+    many = b",".join(b'"%d": 0' % (number % 99_999) for number in range(100_000))
+    with service.client() as client:
+        reply = client.post("/v1/tag", content=b"{%s}" % many, headers=JSON)
+    assert reply.status_code == 400 and "'0' is given twice" in reply.json()["detail"]
+
+
 BAD = {
     "empty": (b"", 400, "not JSON at line 1, column 1"),
     "no JSON": (b"text", 400, "not JSON"),
@@ -208,6 +242,7 @@ BAD = {
     "lone surrogate": (b'{"text": "a\\ud800b"}', 422, "U+D800 at 1"),
     "lone surrogate in a key": (b'{"text": "a", "\\ud800": 1}', 422, "unicode"),
     "too long a text": (json.dumps({"text": "a" * 20_001}).encode(), 413, "20001 characters, at most 20000"),
+    "too long a target": (json.dumps({"text": "a", "target": "a" * 10_001}).encode(), 413, "10001 characters"),
     "too many documents": (json.dumps({"documents": [{"text": ""}] * 301}).encode(), 413, "at most 300"),
     "50 MB": (b'{"text": "' + b"a" * 50_000_000 + b'"}', 413, "longer than 2000000 bytes"),
 }
@@ -335,4 +370,8 @@ def test_the_page_asks_for_labels_as_html(service: Running) -> None:
             "/v1/tag", json={"text": "<script>alert(1)</script> Kabul\x00"}, headers={"Accept": "text/html"}
         )
     assert reply.headers["content-type"] == "text/html; charset=utf-8"
+    with service.client() as client:
+        for accept in ("application/json, text/html;q=0", "text/html, image/gif, */*; q=0.2", "*/*"):
+            other = client.post("/v1/tag", json={"text": "Kabul"}, headers={"Accept": accept})
+            assert other.headers["content-type"] == "application/json"
     assert "<article" in reply.text and "<script" not in reply.text and "U+0000" in reply.text

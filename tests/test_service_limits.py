@@ -155,6 +155,38 @@ def test_a_stream_waits_where_a_request_is_refused(narrow: Running) -> None:
     assert all("labels" in body for body in bodies)
 
 
+def test_targets_are_counted_like_texts(narrow: Running) -> None:
+    many = [{"text": "a", "target": "Kabul is quiet. " * 20} for _ in range(100)]
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(narrow.tag, text=SLOW)
+        while not narrow.metric("standpoint_queue_characters"):
+            assert not first.done()
+        assert narrow.tag(documents=many).status_code == 429
+        assert first.result().status_code == 200
+    assert settled(narrow)
+
+
+def test_lines_of_streams_are_held_bodies(checkpoint: Path) -> None:
+    """However many clients send long lines, little more than half of the limit is held for them."""
+    limits = ["limits.body_mb=1", "limits.bodies_mb=1", "limits.characters=20000", "limits.queue_characters=20000"]
+    line = json.dumps({"text": "Kabul is quiet.", "id": "a" * 1001, "filler": "b" * 150_000}).encode()
+    held: list[float] = []
+    with in_thread(checkpoint, limits) as running, ThreadPoolExecutor(2) as pool:
+        running.tag(text="Kabul.")
+
+        def ask(_: int) -> list[int]:
+            with running.client() as client:
+                reply = client.post("/v1/tag", content=b"\n".join([line] * 20), headers=NDJSON)
+            return [json.loads(found)["error"]["status"] for found in reply.text.splitlines()]
+
+        asked = [pool.submit(ask, number) for number in range(2)]
+        while not all(one.done() for one in asked):
+            held.append(running.metric("standpoint_body_bytes"))
+        assert [one.result() for one in asked] == [[422] * 20] * 2
+        assert 0 < max(held) <= 1_000_000
+        assert settled(running)
+
+
 def test_a_body_that_is_too_long_is_refused_before_it_is_read(narrow: Running) -> None:
     head = b"POST /v1/tag HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 99999999\r\n\r\n"
     assert b" 413 " in exchange(narrow, head).splitlines()[0]
@@ -238,6 +270,32 @@ def test_a_client_that_does_not_read_is_hung_up_on(checkpoint: Path) -> None:
                 connection.sendall(piece * 200_000)
         assert settled(running)
         assert running.tag(text="Kabul.").status_code == 200
+
+
+def test_a_client_that_does_not_take_an_answer_is_hung_up_on(checkpoint: Path) -> None:
+    documents = [{"id": "a" * 1000, "text": 0}] * 4000
+    body = json.dumps({"documents": documents}).encode()
+    head = b"POST /v1/tag HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    with in_thread(checkpoint, [*HASTY, "timeouts.body=20", "limits.documents=5000"]) as running:
+        with socket.socket() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.settimeout(30)
+            connection.connect(running.address)
+            connection.sendall(head % len(body) + body)
+            connection.recv(10)
+            assert running.api is not None
+            until = time.monotonic() + 30
+            while len(open_connections(running)) and time.monotonic() < until:
+                time.sleep(0.1)
+            assert not open_connections(running)
+        assert running.tag(text="Kabul.").status_code == 200
+
+
+def open_connections(running: Running) -> list[str]:
+    """Connections that the service has open, by what the system says."""
+    port = f":{running.address[1]:04X}"
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return [line for line in lines if line.split()[1].endswith(port) and line.split()[3] != "0A"]
 
 
 def test_clients_that_vanish_leave_nothing_behind(narrow: Running) -> None:

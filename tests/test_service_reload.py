@@ -24,6 +24,7 @@ from test_service import answered
 
 from inference.checkpoint_files import version, write_manifest
 from inference.config import TaggerConfig
+from inference.engines.export import export
 from inference.model_store import ModelStore
 from inference.service.__main__ import main
 from inference.service.access import Access
@@ -180,6 +181,56 @@ def test_a_store_goes_forward_and_back_with_the_service(taggers: list[Path], tmp
         assert store.version == second
         # The store is where the service is not; the way back is for the store alone.
         assert client.post("/v1/admin/rollback").json()["version"] == first == store.version
+
+
+def test_a_version_that_cannot_be_served_is_not_gone_back_to(taggers: list[Path], tmp_path: Path) -> None:
+    store = ModelStore(tmp_path / "store")
+    first, second = map(store.admit, taggers)
+    store.promote(first, "imported")
+    store.promote(second, "retrained")
+    (store.path(first) / "model.safetensors").write_bytes(b"")
+    with (
+        in_thread(store.folder, access=Access([], [ADMIN])) as running,
+        running.client(headers=bearer(ADMIN)) as client,
+    ):
+        assert client.post("/v1/admin/rollback").status_code == 409
+        assert client.get("/v1/model").json()["version"] == second == store.version
+
+
+def test_another_engine_of_the_same_weights_is_taken(taggers: list[Path], tmp_path: Path) -> None:
+    folder = tmp_path / "served"
+    shutil.copytree(taggers[0], folder)
+    export(folder, "onnx")
+    with in_thread(folder, access=Access([], [ADMIN])) as running, running.client(headers=bearer(ADMIN)) as client:
+        assert client.get("/v1/model").json()["engine"] == "onnx"
+        shutil.move(folder / "engines", tmp_path / "away")
+        state = client.post("/v1/admin/reload").json()
+        assert (state["engine"], state["earlier"]) == ("torch", None)
+        assert client.post("/v1/tag", json={"text": "Kabul."}).status_code == 200
+        shutil.move(tmp_path / "away", folder / "engines")
+        assert client.post("/v1/admin/reload").json()["engine"] == "onnx"
+        assert sum("answers from now on" in line for line in running.said) == 2
+
+
+def test_a_reload_that_fails_unforeseen_is_told(
+    taggers: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with in_thread(taggers[0], access=Access([], [ADMIN])) as running, running.client(headers=bearer(ADMIN)) as client:
+        monkeypatch.setattr("tempfile.TemporaryDirectory", broken)
+        assert client.post("/v1/admin/reload").json()["version"] == version(taggers[0])
+        assert any("cannot be copied" in line and "do not write over it" in line for line in running.said)
+        monkeypatch.setattr("inference.service.models.version", broken)
+        reply = client.post("/v1/admin/reload")
+        assert reply.status_code == 422 and "no room" in reply.json()["detail"]
+        assert running.api is not None
+        monkeypatch.setattr(running.api.models, "_load", broken)
+        assert client.post("/v1/admin/reload").status_code == 500
+        assert "goes on: failed: OSError" in running.said[-1]
+        assert client.post("/v1/tag", json={"text": "a"}).status_code == 200
+
+
+def broken(*_: object, **__: object) -> None:
+    raise OSError("no room")
 
 
 COMMANDS = {

@@ -26,7 +26,7 @@ from inference.service.page import Page, fragment
 from inference.service.problems import Json, Kind, Problem, invalid
 from inference.service.reading import MEGABYTE, Body, parse
 from inference.service.streams import Stream, lines
-from inference.service.tagging import Tagged, Tagging, answer, item_error
+from inference.service.tagging import Tagged, Tagging, answer, item_error, size
 from inference.web import Answer, Call, Endpoint, HungUpError, failure
 
 JSON, NDJSON, HTML, PROBLEM = "application/json", "application/x-ndjson", "text/html", "application/problem+json"
@@ -34,6 +34,8 @@ STREAMED = (NDJSON, "application/ndjson", "application/jsonl")
 QUIET = ("/healthz", "/readyz", "/metrics")
 Handler = Callable[[Call], Awaitable[Answer]]
 Say = Callable[[str], None]
+SMALL = 10_000
+"""Bytes of a body that is read at once, without a thread."""
 T = TypeVar("T")
 
 
@@ -85,8 +87,9 @@ class Api:
         self.access.user(call.header("authorization"))
         if self.state.draining:
             raise Problem(Kind.DRAINING, "this process ends; ask again, another one will answer", retry_after=1)
+        options = _options(call.query)
         if call.content_type in STREAMED:
-            return self._stream(call, _options(call.query))
+            return self._stream(call, options)
         if call.content_type != JSON:
             raise Problem(Kind.UNSUPPORTED, f"send Content-Type: {JSON} or {NDJSON}")
         self.intake.check()
@@ -94,7 +97,7 @@ class Api:
         try:
             limits, seconds = self.config.limits, self.config.timeouts.body
             raw = await body.read(call, most=limits.body_mb * MEGABYTE, seconds=seconds)
-            return await _unless_gone(call, self._tag(call, raw))
+            return await _unless_gone(call, self._tag(call, raw, options))
         finally:
             body.let_go()
 
@@ -115,16 +118,18 @@ class Api:
 
     async def change(self, how: Callable[[], Loaded], kind: Kind) -> Answer:
         """Change the model in a thread; raises Problem, and says why, where the old one goes on."""
-        before = self.models.current.version
+        before = self.models.current
         try:
             now = await asyncio.to_thread(how)
         except BusyError as error:
             raise Problem(Kind.BUSY_RELOADING, str(error), retry_after=5) from None
-        except StandpointError as error:
+        except Exception as error:
+            known = isinstance(error, StandpointError)
+            told = f"version {before.version} goes on: {error if known else failure(error)}"
             self.metrics.reloaded("failed")
-            self.say(f"version {before} goes on: {error}")
-            raise Problem(kind, f"version {before} goes on: {error}") from None
-        self.metrics.reloaded("same" if now.version == before else "changed")
+            self.say(told)
+            raise Problem(kind if known else Kind.INTERNAL, told) from None
+        self.metrics.reloaded("same" if now is before else "changed")
         self._tell_model()
         return self._model_state()
 
@@ -157,10 +162,11 @@ class Api:
         await asyncio.sleep(self.config.timeouts.drain_delay)
         self.state.draining = True
 
-    async def _tag(self, call: Call, raw: bytes) -> Answer:
-        value = parse(raw) if len(raw) < 10_000 else await asyncio.to_thread(parse, raw)
+    async def _tag(self, call: Call, raw: bytes, options: Options) -> Answer:
+        value = parse(raw) if len(raw) < SMALL else await asyncio.to_thread(parse, raw)
         if not isinstance(value, dict):
             raise Problem(Kind.MALFORMED, f"the body is a JSON {type(value).__name__}, not an object")
+        value = _with_options(value, options)
         model = self.models.current
         try:
             if "documents" in value:
@@ -170,9 +176,9 @@ class Api:
             raise invalid(error, ManyRequest if "documents" in value else OneRequest) from None
         item = DocumentIn(id=one.id, text=one.text, target=one.target)
         item = self.tagging.allowed(item, one, model.tagger.schema)
-        self.intake.check(len(item.text))
-        tagged = await self._in_time(self.tagging.tag(item, model, self.intake.take(len(item.text))))
-        if HTML in (call.header("accept") or ""):
+        self.intake.check(size(item))
+        tagged = await self._in_time(self.tagging.tag(item, model, self.intake.take(size(item))))
+        if _page_wanted(call.header("accept") or ""):
             return Answer(200, fragment(tagged.document, model.tagger.schema), "text/html; charset=utf-8")
         return _json(200, answer(item.id, tagged, one))
 
@@ -181,8 +187,9 @@ class Api:
             raise Problem(
                 Kind.TOO_LARGE, f"{len(request.documents)} documents, at most {most} at once; send a stream of NDJSON"
             )
-        checked = [self._checked(item, request, model) for item in request.documents]
-        self.intake.check(sum(len(item.text) for item in checked if isinstance(item, DocumentIn)))
+        # What is wrong with many documents takes a while to say.
+        checked = await asyncio.to_thread(lambda: [self._checked(item, request, model) for item in request.documents])
+        self.intake.check(sum(size(item) for item in checked if isinstance(item, DocumentIn)))
         found = await self._in_time(asyncio.gather(*(self._item(item, model) for item in checked)))
         documents = [
             item_error(item, one) if isinstance(one, Problem) else answer(item.get("id"), one, request)
@@ -201,7 +208,7 @@ class Api:
         if isinstance(item, Problem):
             return item
         try:
-            return await self.tagging.tag(item, model, self.intake.take(len(item.text)))
+            return await self.tagging.tag(item, model, self.intake.take(size(item)))
         except Problem as problem:
             return self._counted(problem)
         except Exception as error:
@@ -212,12 +219,12 @@ class Api:
         limits, timeouts = self.config.limits, self.config.timeouts
         # In JSON a character may be written with up to twelve bytes, \\ud83d\\ude42.
         longest = 12 * limits.characters + 100_000
-        found = lines(call.chunks(), longest=longest, seconds=timeouts.body)
+        found = lines(call.chunks(), self.intake, longest=longest, seconds=timeouts.body)
 
         async def line(number: int, raw: bytes) -> bytes:
             return _dump(await self._line(number, raw, options)) + b"\n"
 
-        stream = Stream(line, at_once=limits.stream_documents, most_bytes=limits.stream_mb * MEGABYTE)
+        stream = Stream(line, self.intake, at_once=limits.stream_documents, most_bytes=limits.stream_mb * MEGABYTE)
         return Answer(200, stream.run(found), NDJSON)
 
     async def _line(self, number: int, raw: bytes, options: Options) -> BaseModel:
@@ -227,7 +234,7 @@ class Api:
         try:
             value = parse(raw, f"line {number}")
             item = self.tagging.checked(value, options, model.tagger.schema)
-            cost = await self.intake.wait(len(item.text))
+            cost = await self.intake.wait(size(item))
             return answer(item.id, await self._in_time(self.tagging.tag(item, model, cost)), options)
         except Problem as problem:
             return item_error(value, self._counted(problem))
@@ -317,7 +324,7 @@ def other_answer(status: int, headers: Mapping[str, str]) -> Answer:
 
 
 def _options(query: Mapping[str, str]) -> Options:
-    """A stream's options from its query; raises Problem for unknown ones."""
+    """The options of a query; raises Problem for unknown ones."""
     values: Json = dict(query)
     if (strict := values.get("strict")) in ("true", "false"):
         values["strict"] = strict == "true"
@@ -325,6 +332,21 @@ def _options(query: Mapping[str, str]) -> Options:
         return Options.model_validate(values)
     except ValidationError as error:
         raise invalid(error, Options) from None
+
+
+def _with_options(body: Json, options: Options) -> Json:
+    """A body with the query's options; raises Problem where it says otherwise itself."""
+    given = options.model_dump(mode="json", exclude_unset=True)
+    if both := [name for name, value in given.items() if name in body and body[name] != value]:
+        detail = f"{both[0]} is one thing in the query and another in the body; say it once"
+        raise Problem(Kind.INVALID, detail, errors=[{"pointer": f"/{both[0]}", "detail": detail}])
+    return {**given, **body}
+
+
+def _page_wanted(accept: str) -> bool:
+    """Whether a client asks for a piece of a page, and would not take JSON as well."""
+    taken = [part.partition(";")[0].strip().lower() for part in accept.split(",")]
+    return taken[0] == HTML and JSON not in taken and "*/*" not in taken
 
 
 async def _unless_gone(call: Call, work: Coroutine[Any, Any, Answer]) -> Answer:

@@ -16,13 +16,15 @@ class Limits(Config):
     body_mb: int = Field(default=16, ge=1)
     """Longest JSON body, in megabytes; an NDJSON stream may be of any length."""
     bodies_mb: int = Field(default=256, ge=1)
-    """All bodies that are being read or worked on, in megabytes; beyond that, requests are answered 429."""
+    """All bodies and lines of streams that are being read or worked on, in megabytes; beyond that, requests are answered 429."""
     documents: int = Field(default=1000, ge=1)
     """Most documents in one JSON body."""
     characters: int = Field(default=500_000, ge=1)
     """Longest text, in code points; a longer one is refused, never cut."""
+    target_characters: int = Field(default=10_000, ge=1)
+    """Longest target, in code points; how many tokens of it are read is the model's own limit."""
     queue_characters: int = Field(default=1_000_000, ge=1)
-    """Text that waits or is worked on, in code points; beyond that, requests are answered 429."""
+    """Texts and targets that wait or is worked on, in code points; beyond that, requests are answered 429."""
     connections: int = Field(default=1000, ge=1)
     """Most open connections."""
     stream_documents: int = Field(default=64, ge=1)

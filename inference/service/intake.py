@@ -21,8 +21,8 @@ class Intake:
 
     def __init__(self, characters: int, body_bytes: int) -> None:
         self.limit, self.body_limit = characters, body_bytes
-        self.held = self.documents = self.body_bytes = 0
-        self._room = asyncio.Event()
+        self.held = self.documents = self.body_bytes = self._lines = 0
+        self._room, self._let_go = asyncio.Event(), asyncio.Event()
         self._rate = 10_000.0
         self._left, self._since = 0, time.monotonic()
 
@@ -58,6 +58,20 @@ class Intake:
         if (now := time.monotonic()) - self._since > 1:
             self._rate += SHARE * (self._left / (now - self._since) - self._rate)
             self._left, self._since = 0, now
+
+    async def hold(self, size: int) -> None:
+        """Count a stream's line in as soon as there is room: lines take half of it, so that bodies can still be read."""
+        while self._lines and self._lines + size > self.body_limit // 2:
+            self._let_go.clear()
+            await self._let_go.wait()
+        self._lines += size
+        self.body_bytes += size
+
+    def let_go(self, size: int) -> None:
+        """A stream's line has been answered."""
+        self._lines -= size
+        self.body_bytes -= size
+        self._let_go.set()
 
     def read(self, size: int) -> None:
         """Count bytes of a body in (or, negative, out); raises Problem where too many are held."""

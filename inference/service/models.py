@@ -8,11 +8,13 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from annotations.errors import CheckpointError, StandpointError, first_line
 from inference.checkpoint_files import MANIFEST, NEEDED, sha256, version
+from inference.engines import artefacts
 from inference.model_store import ModelStore
 from inference.service.batching import Shared, Turns
 from inference.service.messages import TEXT
@@ -29,6 +31,8 @@ class Loaded:
 
     tagger: Tagger
     version: str
+    artefact: str | None
+    """Content hash of what its engine runs, where that is not the weights themselves."""
     path: Path
     loaded: str = field(default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
 
@@ -77,32 +81,40 @@ class Models:
         if store.version != self.current.version:
             store.restore(self.current.version)
             return self.current
-        store.restore(None if self.earlier is None else self.earlier.version)
-        kept = self.earlier is not None and self.earlier.version == store.version
-        return self._take(self.earlier if kept and self.earlier is not None else self._load())
+        # Loaded before the store goes back: one that cannot be served would not start again either.
+        version = self.earlier.version if self.earlier else store.previous()
+        earlier = self.earlier or self._load(version)
+        store.restore(version)
+        return self._take(earlier)
 
     def _take(self, new: Loaded) -> Loaded:
+        """Answer with a model; where it has the same version on another engine, the one before stays the earlier one."""
         before = self.current
         if new.version != before.version:
             self.current, self.earlier = new, before
             self.say(
                 f"version {new.version} answers from now on, {before.version} did (engine {new.tagger.engine.name})"
             )
+        elif (new.tagger.engine.name, new.artefact) != (before.tagger.engine.name, before.artefact):
+            self.current = new
+            self.say(f"engine {new.tagger.engine.name} answers from now on, {before.tagger.engine.name} did")
         return self.current
 
-    def _load(self) -> Loaded:
-        folder = (self.store.path(self.store.version) if self.store else self.path).resolve()
+    def _load(self, version: str | None = None) -> Loaded:
+        """The model of the folder; of a store, this version or the current one."""
+        folder = (self.store.path(version or self.store.version) if self.store else self.path).resolve()
         if self.store:
             return self._read(folder, folder)
-        with tempfile.TemporaryDirectory(prefix="standpoint-") as place:
-            return self._read(folder, self._copied(folder, Path(place) / "checkpoint"))
+        with ExitStack() as stack:
+            return self._read(folder, self._copied(folder, stack))
 
-    def _copied(self, folder: Path, place: Path) -> Path:
+    def _copied(self, folder: Path, stack: ExitStack) -> Path:
         """A copy to load from: weights are mapped, and whoever wrote over a mapped file would kill this process.
 
         What is mapped outlives the copy's deletion. The versions of a store are never written over.
         """
         try:
+            place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="standpoint-"))) / "checkpoint"
             shutil.copytree(folder, place, ignore_dangling_symlinks=True)
         except (OSError, shutil.Error) as error:
             if folder.is_dir():
@@ -117,7 +129,7 @@ class Models:
                 raise CheckpointError(folder, problems)
             tagger = Tagger.load(place, engine=self.engine)
             tagger.tag(TEXT, target="It is so.")
-            identity = version(place)
+            identity, artefact = version(place), artefacts.content(place, tagger.engine.name)
             if not _complete(folder) or version(folder) != identity:
                 raise CheckpointError(folder, "changed while it was read; reload again once it is whole")
         except CheckpointError as error:
@@ -128,7 +140,7 @@ class Models:
         except Exception as error:
             raise CheckpointError(folder, f"does not answer ({first_line(error)}); train it again") from error
         tagger.engine = Shared(tagger.engine, self._turns)
-        return Loaded(tagger, identity, folder)
+        return Loaded(tagger, identity, artefact, folder)
 
 
 def damages(folder: Path) -> list[str]:

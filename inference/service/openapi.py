@@ -98,7 +98,7 @@ def _tag() -> Json:
 
 
 def _option(name: str, schema: Json) -> Json:
-    about = f"`{name}` of a stream; in JSON it is part of the body"
+    about = f"`{name}` for all documents; a JSON body may say it instead"
     return {"name": name, "in": "query", "required": False, "schema": schema, "description": about}
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from annotations.config import describe
-from annotations.errors import InputError
+from annotations.config import sentence
+from annotations.errors import SHOWN, InputError
 from inference.service.messages import Model
 
 Json = dict[str, Any]
@@ -82,11 +82,14 @@ class Problem(Exception):  # noqa: N818 - the RFC's word
 
 
 def invalid(error: ValidationError, model: type[Model]) -> Problem:
-    """A request or document that is not as its model says."""
-    sentences = describe(error, model)
-    places = ["".join(map(_step, item["loc"])) for item in error.errors(include_url=False, include_input=False)]
+    """A request or document that is not as its model says; of very many things to mend, the first."""
+    found = error.errors(include_url=False)
+    # What is wrong with each of a million keys would keep everybody waiting.
+    sentences = [sentence(item, model) for item in found[:SHOWN]]
+    places = ["".join(map(_step, item["loc"])) for item in found[:SHOWN]]
     errors = [{"pointer": place, "detail": text} for place, text in zip(places, sentences, strict=True)]
-    return Problem(Kind.INVALID, "; ".join(sentences), errors=errors)
+    more = [f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
+    return Problem(Kind.INVALID, "; ".join([*sentences, *more]), errors=errors)
 
 
 def unreadable(error: InputError) -> Problem:

@@ -79,6 +79,7 @@ def listening(config: ServiceConfig, api: Api) -> dict[str, Any]:
         "drain_seconds": config.timeouts.drain,
         "head_seconds": config.timeouts.head,
         "keep_alive_seconds": config.timeouts.keep_alive,
+        "write_seconds": config.timeouts.write,
         "connections": config.limits.connections,
         "leaving": api.leave,
     }
@@ -103,7 +104,7 @@ async def _reloaded(api: Api) -> None:
     try:
         await api.change(api.models.reload, Kind.UNUSABLE)
     except Problem as problem:
-        if problem.kind is not Kind.UNUSABLE:
+        if problem.kind is Kind.BUSY_RELOADING:
             api.say(problem.detail)
 
 

@@ -4,55 +4,69 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from functools import partial
 
+from inference.service.intake import Intake
 from inference.service.problems import Json, Kind, Problem
 
 Answering = Callable[[int, bytes], Awaitable[bytes]]
 """From a line's number (from 1) and its bytes to the line to answer."""
 
 
-async def lines(chunks: AsyncIterator[bytes], *, longest: int, seconds: float) -> AsyncIterator[tuple[int, bytes]]:
-    """Number and content of each line that is not blank.
+async def lines(
+    chunks: AsyncIterator[bytes], intake: Intake, *, longest: int, seconds: float
+) -> AsyncGenerator[tuple[int, bytes]]:
+    """Number and content of each line that is not blank; what has come of the next ones counts as a body that is read.
 
     Raises:
-        Problem: a line is longer than `longest` bytes, or takes longer than `seconds` to come.
+        Problem: a line is longer than `longest` bytes, or takes longer than `seconds` to come; too many bodies are read.
     """
     number, waiting = 0, bytearray()
-    while True:
-        try:
-            async with asyncio.timeout(seconds):
-                while (end := waiting.find(b"\n")) < 0 and len(waiting) <= longest:
-                    chunk = await anext(chunks, None)
-                    if chunk is None:
-                        break
-                    waiting += chunk
-        except TimeoutError:
-            raise Problem(Kind.TOO_SLOW, f"line {number + 1} took longer than {seconds:g} s to come") from None
-        last = end < 0
-        line = bytes(waiting) if last else bytes(waiting[:end])
-        if len(line) > longest:
-            raise Problem(Kind.TOO_LARGE, f"line {number + 1} is longer than {longest} bytes; the stream ends here")
-        del waiting[: end + 1 if not last else len(waiting)]
-        number += 1
-        if line.strip():
-            yield number, line
-        if last:
-            return
+    try:
+        while True:
+            try:
+                async with asyncio.timeout(seconds):
+                    while (end := waiting.find(b"\n")) < 0 and len(waiting) <= longest:
+                        chunk = await anext(chunks, None)
+                        if chunk is None:
+                            break
+                        intake.read(len(chunk))
+                        waiting += chunk
+            except TimeoutError:
+                raise Problem(Kind.TOO_SLOW, f"line {number + 1} took longer than {seconds:g} s to come") from None
+            last = end < 0
+            line = bytes(waiting) if last else bytes(waiting[:end])
+            if len(line) > longest:
+                raise Problem(Kind.TOO_LARGE, f"line {number + 1} is longer than {longest} bytes; the stream ends here")
+            gone = len(waiting) if last else end + 1
+            del waiting[:gone]
+            intake.read(-gone)
+            number += 1
+            if line.strip():
+                yield number, line
+            if last:
+                return
+    finally:
+        intake.read(-len(waiting))
 
 
 class Stream:
-    """Answers lines in order: at most `at_once` are worked on, and at most `most_bytes` of answers wait to be taken."""
+    """Answers lines in order: at most `at_once` are worked on, and at most `most_bytes` of answers wait to be taken.
 
-    def __init__(self, answer: Answering, *, at_once: int, most_bytes: int) -> None:
-        self._answer, self._most = answer, most_bytes
+    Lines that are worked on count in the intake as bodies that are held.
+    """
+
+    def __init__(self, answer: Answering, intake: Intake, *, at_once: int, most_bytes: int) -> None:
+        self._answer, self._intake, self._most = answer, intake, most_bytes
         self._at_once = asyncio.Semaphore(at_once)
         self._tasks: asyncio.Queue[asyncio.Task[bytes] | Problem | None] = asyncio.Queue()
         self._under_way: set[asyncio.Task[bytes]] = set()
         self._held = 0
         self._taken = asyncio.Event()
 
-    async def run(self, source: AsyncIterator[tuple[int, bytes]]) -> AsyncIterator[bytes]:
+    async def run(self, source: AsyncGenerator[tuple[int, bytes]]) -> AsyncIterator[bytes]:
         """One answer for each line; a problem with the stream itself is the last one."""
         reader = asyncio.create_task(self._read(source))
         try:
@@ -70,21 +84,28 @@ class Stream:
             for one in self._under_way:
                 one.cancel()
 
-    async def _read(self, source: AsyncIterator[tuple[int, bytes]]) -> None:
+    async def _read(self, source: AsyncGenerator[tuple[int, bytes]]) -> None:
         try:
-            async for number, line in source:
-                while self._held > self._most:
-                    self._taken.clear()
-                    await self._taken.wait()
-                await self._at_once.acquire()
-                task = asyncio.create_task(self._work(number, line))
-                self._under_way.add(task)
-                task.add_done_callback(self._under_way.discard)
-                self._tasks.put_nowait(task)
+            async with aclosing(source):
+                async for number, line in source:
+                    while self._held > self._most:
+                        self._taken.clear()
+                        await self._taken.wait()
+                    await self._at_once.acquire()
+                    await self._intake.hold(len(line))
+                    task = asyncio.create_task(self._work(number, line))
+                    self._under_way.add(task)
+                    # Not in the task: one that is cancelled before it begins does nothing at all.
+                    task.add_done_callback(partial(self._ended, len(line)))
+                    self._tasks.put_nowait(task)
         except Problem as problem:
             self._tasks.put_nowait(problem)
         finally:
             self._tasks.put_nowait(None)
+
+    def _ended(self, size: int, task: asyncio.Task[bytes]) -> None:
+        self._under_way.discard(task)
+        self._intake.let_go(size)
 
     async def _work(self, number: int, line: bytes) -> bytes:
         try:

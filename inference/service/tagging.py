@@ -78,6 +78,10 @@ class Tagging:
             )
         if found.target is None and target is not None:
             found = found.model_copy(update={"target": target})
+        if (size := len(found.target or "")) > (most := self.config.limits.target_characters):
+            raise Problem(
+                Kind.TOO_LARGE, f"target has {size} characters, at most {most} are read; state one claim in a sentence"
+            )
         if options.strict and found.target is None and schema.targeted:
             detail = f"`target` is missing, and {_targeted(schema)} cannot be annotated without one"
             raise Problem(Kind.INVALID, detail, errors=[{"pointer": "/target", "detail": detail}])
@@ -107,6 +111,11 @@ class Tagging:
             return await loop.run_in_executor(self._encoders, model.tagger.encode, [document])
         except InputError as error:
             raise unreadable(error) from None
+
+
+def size(item: DocumentIn) -> int:
+    """What a document counts in the intake: the characters of its text and of its target."""
+    return len(item.text) + len(item.target or "")
 
 
 def answer(name: str | None, tagged: Tagged, options: Options) -> TaggedDocument:
