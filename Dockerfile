@@ -1,6 +1,6 @@
 # The HTTP service as an image:
 #   docker build --tag standpoint .
-#   docker run --rm --read-only --publish 8080:8080 --volume "$PWD/runs/train/checkpoint:/model:ro" standpoint
+#   docker run --rm --read-only --tmpfs /tmp --publish 8080:8080 --volume "$PWD/runs/train/checkpoint:/model:ro" standpoint
 # Settings come after the image's name, such as engine=torch or limits.body_mb=4; tokens in STANDPOINT_TOKENS.
 # Checked without a container engine by benchmarks/image_check.py.
 
@@ -23,7 +23,7 @@ FROM python:3.11-slim
 COPY --from=build /opt/standpoint /opt/standpoint
 ENV PATH=/opt/standpoint/bin:$PATH HOME=/nonexistent LOGNAME=standpoint
 ENV HF_HUB_OFFLINE=1 PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
-# Any other number does as well (--user): nothing is written, and the model must be readable to it.
+# Any other number does as well (--user): nothing is written but a copy of the model under /tmp, and it must be readable to it.
 USER 10001:10001
 WORKDIR /model
 EXPOSE 8080
