@@ -24,7 +24,7 @@ class Limits(Config):
     target_characters: int = Field(default=10_000, ge=1)
     """Longest target, in code points; how many tokens of it are read is the model's own limit."""
     queue_characters: int = Field(default=1_000_000, ge=1)
-    """Texts and targets that wait or is worked on, in code points; beyond that, requests are answered 429."""
+    """Texts and targets that wait or are worked on, in code points; beyond that, requests are answered 429."""
     connections: int = Field(default=1000, ge=1)
     """Most open connections."""
     stream_documents: int = Field(default=64, ge=1)
