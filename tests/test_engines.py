@@ -26,8 +26,8 @@ from inference import checkpoint
 from inference.checkpoint import from_encoder
 from inference.checkpoint_files import WEIGHTS
 from inference.config import TaggerConfig
-from inference.engines import artefacts, choice, export, onnx
-from inference.engines.engine import Encode
+from inference.engines import artefacts, choice, export, onnx, openvino
+from inference.engines.engine import TARGET_TOKENS, Encode
 from inference.tagger import Encoded, Tagger
 from inference.verification import record, verify
 from training.cli import app
@@ -289,7 +289,7 @@ def test_what_cannot_run_says_why(folder: Path, tmp_path: Path, monkeypatch: pyt
         export.export(folder, "torch-bf16")
     with pytest.raises(ConfigError, match="there is none"):
         export.export(folder, "tensorrt")
-    with pytest.raises(ConfigError, match="accepted by its score; give annotated documents"):
+    with pytest.raises(ConfigError, match="accepted by its score in every layer; give documents that annotate"):
         export.export(folder, "onnx-int8")
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match="needs a GPU"):
@@ -317,6 +317,46 @@ def test_eight_bits_that_lose_too_much_are_refused(folder: Path, tmp_path: Path,
     shutil.rmtree(copy / artefacts.FOLDER)
     assert export.export(copy, "onnx-int8", own, most_drop=100).drop < 100
     assert Tagger.load(copy, engine="onnx-int8").tag("Kabul.").text == "Kabul."
+
+
+def test_an_engine_that_rounds_is_measured_in_every_layer(folder: Path, gold: list[Document]) -> None:
+    names = [document.with_labels({"entity": document.spans("entity")}) for document in gold]
+    with pytest.raises(ConfigError, match="give documents that annotate stance, document with --data"):
+        export.export(folder, "onnx-int8", names)
+    for name in ("onnx", "onnx-int8"):
+        empty = export.Measured(1, float("nan"), 0, 1.0, 1.0, {})
+        assert list(export._reasons(name, empty, 0.3)) == ["some of its logits are no numbers"]
+
+
+def test_a_precision_that_was_not_measured_is_not_used(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    loaded: list[bool] = []
+    load = openvino.load
+    monkeypatch.setattr(
+        openvino, "load", lambda place, streams, bf16: (loaded.append(bf16), load(place, streams, bf16=False))[1]
+    )
+    monkeypatch.setattr(openvino, "has_bf16", lambda: True)
+    record_file = artefacts.folder(copy, "openvino-int8") / artefacts.RECORD
+    told = json.loads(record_file.read_text())
+    for measured in (False, True):
+        record_file.write_text(json.dumps({**told, "bf16": measured}))
+        Tagger.load(copy, engine="openvino-int8")
+        assert loaded[-1] is measured
+
+
+def test_very_many_targets_are_encoded_in_parts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tagger = Tagger.load(folder, engine="torch")
+    targets = [f"{'The report of Kabul is true. ' * (number % 7)}It is {number}." for number in range(300)]
+    documents = [Document(id=str(place), text="Officials denied it.", target=one) for place, one in enumerate(targets)]
+    alone = [tagger.tag(document) for document in documents[:40]]
+    sizes: list[int] = []
+    encode = tagger.engine._encode
+    monkeypatch.setattr(tagger.engine, "_encode", lambda ids, mask: (sizes.append(ids.numel()), encode(ids, mask))[1])
+    together = list(tagger.tag(documents))
+    assert max(sizes) <= TARGET_TOKENS < sum(sizes)
+    assert labels(together[:40]) == labels(alone)
 
 
 def test_an_engine_in_32_bits_that_answers_otherwise_is_refused(

@@ -66,6 +66,18 @@ def content(checkpoint: str | Path, name: str) -> str | None:
     return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def measured_in_bf16(place: Path) -> bool:
+    """Whether what was measured of an artefact was computed in bfloat16; yes while it is made, when there is no record yet."""
+    record = place / RECORD
+    return not record.is_file() or bool(json.loads(record.read_text("utf-8")).get("bf16"))
+
+
+def present(checkpoint: str | Path) -> dict[str, str]:
+    """Engine name to `content` of every artefact that lies beside a checkpoint's weights."""
+    places = sorted((Path(checkpoint) / FOLDER).glob("[!.]*"))
+    return {place.name: found for place in places if (found := content(checkpoint, place.name))}
+
+
 def files(place: Path) -> dict[str, str]:
     """Names and hashes of an artefact's files, as its record tells them."""
     return dict(json.loads((place / RECORD).read_text("utf-8"))["files"])

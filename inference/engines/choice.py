@@ -62,7 +62,7 @@ def _openvino_bf16(folder: Path, streams: int) -> Encode:
 def _openvino_int8(folder: Path, streams: int) -> Encode:
     from inference.engines import openvino
 
-    return openvino.load(folder, streams, bf16=openvino.has_bf16())
+    return openvino.load(folder, streams, bf16=computes_bf16("openvino-int8") and artefacts.measured_in_bf16(folder))
 
 
 ENGINES = {
@@ -77,6 +77,12 @@ ENGINES = {
 }
 """The fastest first, as `benchmarks/throughput.py` finds them; `torch-bf16` only when asked for, since nothing checked it. "auto"
 takes 8 bits only where the processor multiplies them: elsewhere they were no faster than 32."""
+
+
+def computes_bf16(name: str) -> bool:
+    """Whether an engine computes in bfloat16 on this machine; with 8-bit weights OpenVINO does where the processor can."""
+    kind = ENGINES[name]
+    return kind.bf16 or (kind.bits8 and kind.needs == "openvino" and _bf16(kind))
 
 
 def make(path: str | Path, model: StandpointModel, name: str = AUTO) -> Engine:

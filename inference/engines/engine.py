@@ -14,11 +14,13 @@ import torch
 from torch import Tensor
 
 from annotations.errors import first_line
-from inference.batches import Batch
+from inference.batches import Batch, batch_sizes
 from inference.model import Logits, StandpointModel
 
 Encode = Callable[[Tensor, Tensor], Tensor]
 """Ids (W, T) and attention mask (W, T), int64, to last hidden states (W, T, D)."""
+TARGET_TOKENS = 4096
+"""Targets are encoded in parts of at most so many tokens."""
 Load = Callable[[int], Encode]
 """Loads an encoder that so many threads call at once; they share the cores among them."""
 
@@ -92,8 +94,21 @@ class Engine:
             return None
         known = self._last
         if known is None or not torch.equal(known[0], ids):
-            self._last = known = ids, self._encode(ids, mask).float()
+            self._last = known = ids, self._encoded_targets(ids, mask)
         return known[1]
+
+    def _encoded_targets(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """In parts of similar length, so that memory does not grow with the number of targets. Shape: (Q, longest, D)."""
+        lengths = mask.sum(1)
+        order = lengths.argsort(descending=True, stable=True)
+        parts = order.split(batch_sizes(lengths[order].tolist(), TARGET_TOKENS))
+        if len(parts) == 1:
+            return self._encode(ids, mask).float()
+        found = torch.zeros(*ids.shape, self.model.encoder.config.hidden_size, device=self.model.device)
+        for part in parts:
+            width = int(lengths[part[0]])
+            found[part, :width] = self._encode(ids[part, :width], mask[part, :width]).float()
+        return found
 
 
 def _on_cpu(group: dict[str, Tensor] | None) -> dict[str, Tensor]:

@@ -5,12 +5,15 @@ It knows answers and scores, not how any library runs an encoder.
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from annotations.comparison import compare
 from annotations.document import Document
@@ -19,7 +22,7 @@ from annotations.schema import Kind as LayerKind
 from inference import checkpoint
 from inference.decoding import Answer
 from inference.engines import artefacts
-from inference.engines.choice import ENGINES, check_name, hindrance
+from inference.engines.choice import ENGINES, check_name, computes_bf16, hindrance
 from inference.engines.engine import Engine
 from inference.tagger import Tagger
 from inference.verification import package, readable_probes
@@ -66,8 +69,8 @@ def export(path: str | Path, name: str, gold: Sequence[Document] = (), *, most_d
     """Make the artefact of an engine, measure it on `gold` or on the probe texts, and put it beside the weights.
 
     Raises:
-        ConfigError: there is no such engine, it cannot run here or needs no artefact, or an 8-bit one is to be made
-            without gold.
+        ConfigError: there is no such engine, it cannot run here or needs no artefact, or one that rounds is to be made
+            without gold for every layer.
         CheckpointError: the folder holds no tagger, or the engine does not answer well enough; nothing is written then.
         DocumentError: gold that the tagger cannot read.
     """
@@ -77,9 +80,11 @@ def export(path: str | Path, name: str, gold: Sequence[Document] = (), *, most_d
         raise ConfigError(f"engine {name!r}", "runs from the weights themselves; there is nothing to export")
     if problem := hindrance(name) or _missing_exporter(name):
         raise ConfigError(f"engine {name!r}", problem)
-    if kind.bits8 and not any(document.labels for document in gold):
-        raise ConfigError(f"engine {name!r}", "is accepted by its score; give annotated documents with --data")
     reference = Tagger.load(path, engine="torch")
+    unseen = [layer for layer in reference.schema.layers if not any(layer in document.labels for document in gold)]
+    if unseen and not kind.exact:
+        told = f"is accepted by its score in every layer; give documents that annotate {', '.join(unseen)} with --data"
+        raise ConfigError(f"engine {name!r}", told)
     with artefacts.making(path, name) as part:
         _write(name, path, reference, part)
         tagger = Tagger(*checkpoint.load(path))
@@ -88,7 +93,8 @@ def export(path: str | Path, name: str, gold: Sequence[Document] = (), *, most_d
         if reasons := list(_reasons(name, measured, most_drop)):
             raise CheckpointError(path, [f"{name} is refused: {reason}" for reason in reasons])
         made_with = {one: package(one) for one in PACKAGES if package(one)}
-        artefacts.keep(path, name, part, {"made_with": made_with, "measured": asdict(measured)})
+        facts = {"made_with": made_with, "measured": asdict(measured), "bf16": computes_bf16(name)}
+        artefacts.keep(path, name, part, facts)
     return measured
 
 
@@ -141,7 +147,8 @@ def measure(reference: Tagger, tagger: Tagger, documents: Sequence[Document]) ->
     }
     return Measured(
         documents=len(documents),
-        furthest_logit=max(_differences(torch_answers, answers), default=0.0),
+        # numpy's, for which what is no number is more than any.
+        furthest_logit=float(np.max([0.0, *_differences(torch_answers, answers)])),
         different=sum(one.without_scores() != other.without_scores() for one, other in zip(before, after, strict=True)),
         tokens_per_second=tokens / seconds,
         torch_tokens_per_second=tokens / torch_seconds,
@@ -179,7 +186,9 @@ def _reasons(name: str, measured: Measured, most_drop: float) -> Iterator[str]:
     kind = ENGINES[name]
     if kind.exact and measured.different:
         yield f"{measured.different} of {measured.documents} documents get other labels than with PyTorch"
-    if kind.exact and not measured.furthest_logit <= MOST_LOGIT:
+    if not math.isfinite(measured.furthest_logit):
+        yield "some of its logits are no numbers"
+    elif kind.exact and measured.furthest_logit > MOST_LOGIT:
         yield f"logits are up to {measured.furthest_logit:.2g} from PyTorch's, at most {MOST_LOGIT:g} is accepted"
     for layer, (before, after) in measured.scores.items() if not kind.exact else ():
         if not before - after < most_drop:
