@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from annotations.document import Document
 from annotations.errors import CheckpointError, ConfigError, DocumentError
 from inference.config import TaggerConfig
+from inference.engines.export import export
 from inference.interop import loading
 from inference.interop.batches import TagBatch
 from inference.tagger import Tagger
@@ -99,6 +100,18 @@ def test_it_is_a_name_and_not_the_weights(checkpoint: Path, tmp_path: Path) -> N
     assert Hasher.hash(TagBatch(copy)) != Hasher.hash(first)
     with pytest.raises(CheckpointError, match="holds other weights"):
         first({"text": [TEXT]})
+
+
+def test_another_artefact_is_another_tagger(checkpoint: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    copy = shutil.copytree(checkpoint, tmp_path / "checkpoint")
+    plain, by_torch = TagBatch(copy), TagBatch(copy, engine="torch")
+    export(copy, "onnx")
+    assert Hasher.hash(TagBatch(copy)) != Hasher.hash(plain)
+    assert Hasher.hash(TagBatch(copy, engine="torch")) == Hasher.hash(by_torch)
+    with pytest.raises(CheckpointError, match="other artefacts"):
+        plain({"text": [TEXT]})
+    assert TagBatch(copy)({"text": [TEXT]}) == by_torch({"text": [TEXT]})
 
 
 @pytest.mark.parametrize("processes", [None, 2])

@@ -103,6 +103,20 @@ def test_a_docs_own_target_counts(nlp: Any) -> None:
     )
 
 
+def test_a_blank_target_leaves_the_components_own(nlp: Any) -> None:
+    doc = nlp.make_doc(TEXT)
+    doc._.standpoint_target = "  "
+    assert nlp(doc)._.standpoint["target"] == TARGET
+
+
+def test_a_doc_that_is_read_again_keeps_nothing_of_before(nlp: Any) -> None:
+    plain = spacy.blank("en")
+    plain.add_pipe("standpoint", config={"checkpoint": nlp.get_pipe_config("standpoint")["checkpoint"]})
+    doc = nlp(TEXT)
+    assert list(doc.spans["stance"])
+    assert "stance" not in plain.get_pipe("standpoint")(doc).spans
+
+
 def test_a_doc_that_cannot_be_tagged_goes_to_the_error_handler(nlp: Any) -> None:
     docs = [nlp.make_doc(text) for text in TEXTS]
     docs[1]._.standpoint_target = "too long " * 200

@@ -15,6 +15,7 @@ import torch
 from annotations.errors import CheckpointError
 from annotations.schema import Schema
 from inference import checkpoint_files
+from inference.engines import artefacts
 from inference.engines.choice import AUTO, ENGINES, check_name
 from inference.tagger import Tagger
 
@@ -30,6 +31,8 @@ class Source:
     engine: str
     version: str
     """The content hash that the folder had when it was named."""
+    artefacts: tuple[tuple[str, str], ...] = ()
+    """Names and content hashes of what may run its encoder: another artefact may give other labels."""
 
     @classmethod
     def of(cls, path: str | Path, engine: str = AUTO) -> Source:
@@ -42,7 +45,7 @@ class Source:
         check_name(engine, (AUTO, *ENGINES))
         path = Path(path).resolve()
         checkpoint_files.label_schema(path)
-        return cls(str(path), engine, checkpoint_files.version(path))
+        return cls(str(path), engine, checkpoint_files.version(path), _artefacts(path, engine))
 
     @property
     def schema(self) -> Schema:
@@ -53,7 +56,7 @@ class Source:
         """The tagger, loaded once in each process.
 
         Raises:
-            CheckpointError: the folder is not here, or holds other weights than when it was named.
+            CheckpointError: the folder is not here, or holds other weights or artefacts than when it was named.
         """
         return _load(self, os.getpid())
 
@@ -66,4 +69,11 @@ def _load(source: Source, process: int) -> Tagger:
     if (found := checkpoint_files.version(source.path)) != source.version:
         why = f"holds other weights ({found}) than when it was named ({source.version}); name it again"
         raise CheckpointError(source.path, why)
+    if _artefacts(source.path, source.engine) != source.artefacts:
+        raise CheckpointError(source.path, "holds other artefacts of engines than when it was named; name it again")
     return Tagger.load(source.path, engine=source.engine)
+
+
+def _artefacts(path: str | Path, engine: str) -> tuple[tuple[str, str], ...]:
+    """Those that the engine asked for may take."""
+    return tuple(pair for pair in artefacts.present(path).items() if engine in (AUTO, pair[0]))

@@ -14,7 +14,7 @@ from spacy.language import Language
 from spacy.tokens import Doc, Span
 from spacy.util import raise_error
 
-from annotations.document import Document, plain_labels
+from annotations.document import Document, claim, plain_labels
 from annotations.document import Span as Marked
 from annotations.errors import ConfigError, did_you_mean
 from annotations.schema import Kind, Schema
@@ -81,7 +81,8 @@ class Component:
 
         def documents() -> Iterator[Document]:
             for number, doc in enumerate(stream):
-                target = doc._.get(TARGET) or self.target
+                own = doc._.get(TARGET)
+                target = (claim(own) if isinstance(own, str) else own) or self.target
                 if error := problem(target):
                     self._handle(self.name, self, [doc], error)
                     continue
@@ -93,6 +94,9 @@ class Component:
 
     def _annotated(self, doc: Doc, answer: Document) -> Doc:
         unaligned: dict[str, int] = {}
+        for name in [name for name in self.source.schema.layers if name in doc.spans and name not in answer.labels]:
+            # Of an earlier reading, against another target.
+            del doc.spans[name]
         for name, labels in answer.labels.items():
             if not isinstance(labels, tuple):
                 continue
