@@ -56,6 +56,13 @@ def test_a_batch_mixes_documents_with_any_layers(tagger: Tagger, config: TaggerC
     tagger.engine.model.zero_grad(set_to_none=True)
 
 
+def test_a_text_with_many_targets_takes_their_place_in_a_batch(tagger: Tagger, config: TaggerConfig) -> None:
+    claims = [annotate(f"a{number}", "Kabul fell.", [], target=f"It is {number}.") for number in range(40)]
+    few, many = (dataset(some, tagger.tokenizer, config)["length"][0] for some in (claims[:1], claims))
+    assert few == len(tagger.encode(claims[:1])[0].ids)
+    assert many == sum(map(len, tagger.encode(claims)[0].targets)) > 10 * few
+
+
 def test_rare_classes_weigh_more_and_the_mean_weight_is_one(tagger: Tagger, config: TaggerConfig) -> None:
     documents = []
     for number in range(4):

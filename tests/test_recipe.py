@@ -32,6 +32,12 @@ HUB = {
     "roberta": ({"vocab_size": 50265, "max_position_embeddings": 514}, 125, "base", 3e-5),
     "xlm-roberta": ({"vocab_size": 250002, "max_position_embeddings": 514}, 278, "base", 3e-5),
     "distilbert": ({}, 66, "medium", 5e-5),
+    "albert": (
+        {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072, "embedding_size": 128},
+        12,
+        "base",
+        5e-5,
+    ),
     "electra": ({}, 13, "small", 3e-4),
     "modernbert": ({}, 149, "base", 5e-5),
     "deberta-v2": (

@@ -59,13 +59,13 @@ def rows(documents: Sequence[Document], tokenizer: PreTrainedTokenizerBase, conf
 
 
 def dataset(documents: Sequence[Document], tokenizer: PreTrainedTokenizerBase, config: TaggerConfig) -> Dataset:
-    """The rows as an Arrow table; `length` lets the Trainer group windows of similar length."""
+    """The rows as an Arrow table; `length` is what a window counts in a batch: its own tokens, or its targets' if more."""
     found = list(rows(documents, tokenizer, config))
     columns = {name: [row[name] for row in found] for name in found[0] if not name.startswith("gold_")}
     for name in ("gold_tokens", "gold_sentences", "gold_documents"):
         for layer in found[0][name]:
             columns[f"{name}/{layer}"] = [row[name][layer] for row in found]
-    columns["length"] = [len(row["ids"]) for row in found]
+    columns["length"] = [max(len(row["ids"]), sum(map(len, row["targets"]))) for row in found]
     return Dataset.from_dict(columns)
 
 

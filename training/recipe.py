@@ -2,7 +2,7 @@
 encoders, not data and not weights.
 
 Size is the number of parameters without token embeddings, which decide neither depth nor width: 86 M in BERT-base, in
-XLM-R-base (278 M in all) and in DeBERTa-v3-base (184 M in all).
+XLM-R-base (278 M in all) and in DeBERTa-v3-base (184 M in all). Layers that share their weights count one by one (ALBERT-base).
 
 | size    | parameters | for instance                          | lr   | layer_decay | head_lr | LoRA's lr | epochs |
 |---------|------------|---------------------------------------|------|-------------|---------|-----------|--------|
@@ -91,7 +91,7 @@ class Encoder(NamedTuple):
     parameters: int
     """All of them."""
     body: int
-    """Without token embeddings."""
+    """Without token embeddings; layers that share weights count as often as they are passed."""
 
 
 def look_at(name: str) -> Encoder:
@@ -107,7 +107,9 @@ def look_at(name: str) -> Encoder:
         raise CheckpointError(
             f"encoder {name!r}", f"is of no kind that AutoModel makes ({first_line(error)}); choose another encoder"
         ) from error
-    return Encoder(config.model_type, total, total - embedded)
+    groups = getattr(config, "num_hidden_groups", None)
+    shared = config.num_hidden_layers // groups if groups else 1
+    return Encoder(config.model_type, total, (total - embedded) * shared)
 
 
 def _parameters(config: PreTrainedConfig) -> tuple[int, int]:
