@@ -25,8 +25,11 @@ from typer.testing import CliRunner
 from annotations.errors import CheckpointError, ConfigError, StandpointError
 from inference.checkpoint_files import version
 from training.cli import app
+from training.pretraining import loop
+from training.pretraining.clock import Clock
 from training.pretraining.config import PretrainConfig
 from training.pretraining.log import Line, Log, read
+from training.pretraining.network import MaskedLM
 from training.pretraining.run import pretrain
 from training.pretraining.state import State
 
@@ -332,6 +335,38 @@ def test_from_and_minutes_on_the_command_line(tmp_path: Path, encoders: Callable
     assert done.stdout.strip() == f"Encoder: {tmp_path / 'out' / 'encoder'}"
     assert "tokens/s" in done.stderr and "min left" in done.stderr
     assert AutoModel.from_pretrained(tmp_path / "out" / "encoder").config.model_type == "roberta"
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")
+def test_compiling_is_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the clock starts, every shape that a step has was met before."""
+    met: list[tuple[int, ...]] = []
+    early: set[tuple[int, ...]] = set()
+    forward = MaskedLM.forward
+
+    def noted(network: MaskedLM, shown: torch.Tensor, *rest: Any) -> torch.Tensor:
+        met.append(tuple(shown.shape))
+        return forward(network, shown, *rest)
+
+    def started(**given: Any) -> Clock:
+        early.update(met)
+        met.clear()
+        return Clock(**given)
+
+    monkeypatch.setattr(MaskedLM, "forward", noted)
+    monkeypatch.setattr(loop, "Clock", started)
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda *_, **__: None)
+    _, lines = run(tmp_path, steps=6, compile=True, held_out_tokens=0, micro_tokens=384)
+    assert len(lines) == 6 and set(met) == early == {(12, 32), (4, 32), (6, 64), (4, 64)}
+
+
+def test_a_short_last_part_weighs_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def of_size(own: loop.Loop, network: torch.nn.Module, rows: torch.Tensor, *_: Any) -> torch.Tensor:
+        return next(network.parameters()).sum() * 0 + len(rows)
+
+    monkeypatch.setattr(loop.Loop, "_loss", of_size)
+    _, lines = run(tmp_path, steps=1, micro_tokens=384, held_out_tokens=0)
+    assert lines[0]["loss"] == (12 * 12 + 4 * 4) / 16
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")

@@ -58,6 +58,8 @@ class Loop:
         config, progress = self.config, self.state.progress
         network = self.processes.shared(self.state.network)
         falling = schedule.decaying(config.optimizer, schedule.fraction(config, progress))
+        if config.compile:
+            self._compile(network)
         clock = Clock(before=progress.seconds, tokens=progress.tokens)
         with stop_requests() as asked:
             while (done := schedule.fraction(config, progress)) < 1:
@@ -104,13 +106,15 @@ class Loop:
         for group in (group for optimizer in state.optimizers for group in optimizer.param_groups):
             group["lr"] = group["initial_lr"] * schedule.rate(config.optimizer, done)
         parts, share = self._batch(done), schedule.masked_share(config.masking, done)
+        count = sum(map(len, parts))
         total = torch.zeros((), device=self.processes.device)
         for number, rows in enumerate(parts):
             with self.processes.apart(network, last=number == len(parts) - 1):
                 seed = self._seed(number)
                 # For dropout, where the encoder has any.
                 torch.manual_seed(seed)
-                loss = self._loss(network, rows, config.masking, share, seed) / len(parts)
+                # Every sequence counts the same, also in a last part that is shorter.
+                loss = self._loss(network, rows, config.masking, share, seed) * (len(rows) / count)
                 loss.backward()
             total += loss.detach()
         torch.nn.utils.clip_grad_norm_(state.network.parameters(), config.optimizer.clip)
@@ -123,15 +127,34 @@ class Loop:
 
     def _batch(self, done: float) -> list[Tensor]:
         """This process's sequences of the next step, in parts that fit one forward pass."""
-        config, progress = self.config, self.state.progress
-        length, processes = schedule.stage(config.lengths, done), self.processes
-        own = max(1, schedule.stage(config.batch_tokens, done) // length // processes.count)
+        config, progress, processes = self.config, self.state.progress, self.processes
+        length, own = self._size(done)
         start = progress.drawn.get(length, 0)
         progress.drawn[length] = start + own * processes.count
         progress.tokens += own * processes.count * length
         first = start + own * processes.rank
         rows = self.sequences.take(length, range(first, first + own))
         return list(rows.split(max(1, config.micro_tokens // length)))
+
+    def _size(self, done: float) -> tuple[int, int]:
+        """The length of the next step's sequences, and how many of them are this process's."""
+        length = schedule.stage(self.config.lengths, done)
+        return length, max(1, schedule.stage(self.config.batch_tokens, done) // length // self.processes.count)
+
+    def _compile(self, network: nn.Module) -> None:
+        """Show the compiler every shape that is still to come; its minutes are none of the budget's, nor of the warm-up's."""
+        config, now = self.config, schedule.fraction(self.config, self.state.progress)
+        stages = [start for start, _ in (*config.lengths, *config.batch_tokens) if start > now]
+        shapes: set[tuple[int, int]] = set()
+        for length, own in map(self._size, [now, *stages]):
+            most = max(1, config.micro_tokens // length)
+            shapes |= {(length, size) for size in (min(own, most), own % most) if size}
+        for length, size in sorted(shapes):
+            rows = self.sequences.take(length, range(size))
+            with self.processes.apart(network, last=True):
+                self._loss(network, rows, config.masking, config.masking.start, 0).backward()
+            for optimizer in self.state.optimizers:
+                optimizer.zero_grad(set_to_none=True)
 
     def _seed(self, number: int) -> int:
         """What is hidden in a part depends on the seed, the step, the part and the process alone."""
