@@ -23,7 +23,9 @@ from transformers import TrainerCallback
 from annotations.document import Document, Span
 from annotations.storage import write_jsonl
 from inference import decoding
+from inference.decoding import Answer
 from inference.tagger import Tagger
+from inference.windows import Window
 from training import self_training, trainer
 from training.config import RunConfig, SelfTrainingConfig
 from training.data import IGNORED
@@ -260,11 +262,13 @@ def chain_loss(logits: Any, gold: dict[str, Tensor], owners: Tensor, *, transiti
 class ChainTagger(Tagger):
     """Seeks the best path with learned transitions."""
 
-    def tag_all(self, documents: Sequence[Document]) -> list[Document]:
+    def decode(
+        self, documents: Sequence[Document], windows: Sequence[Window], answers: Sequence[Answer]
+    ) -> list[Document]:
         """As the plain tagger, with another search."""
         moves = self.engine.model.transitions.detach().numpy().astype(np.float64)
         with patch.object(decoding, "best_tags", partial(best_chain, moves=moves)):
-            return super().tag_all(documents)
+            return super().decode(documents, windows, answers)
 
 
 def best_chain(scores: Any, joined: Any = None, *, moves: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import sys
+from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 
 from annotations.document import Document, Span
 from inference.config import TaggerConfig
+from inference.tagger import Tagger
 from training.data import IGNORED
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -77,6 +79,18 @@ def test_the_best_chain_is_the_best_allowed_sequence(joined: list[bool], seed: i
 
     best = max(filter(allowed, paths(len(joined), 5)), key=lambda path: worth(path, scores, moves))
     assert tuple(recipe_variants.best_chain(scores, np.array(joined), moves=moves).tolist()) == best
+
+
+def test_a_chain_is_read_by_its_own_search(tagger: Tagger) -> None:
+    """One that allows no name finds none, alone and in a stream."""
+    documents = [Document(id="a", text=TEXT), Document(id="b", text=TEXT)]
+    assert any(found.spans("entity") for found in tagger.tag(documents))
+    model = deepcopy(tagger.engine.model)
+    size = model.span_heads["entity"].out_features
+    model.transitions = torch.nn.Parameter(torch.full((size, size), -1e6))
+    model.transitions.data[0, 0] = 1e6
+    chain = recipe_variants.ChainTagger(model, tagger.tokenizer, tagger.config)
+    assert not any(found.spans("entity") for found in [*chain.tag(documents), chain.tag(documents[0])])
 
 
 @given(st.integers(0, 2**31))
