@@ -10,7 +10,7 @@ from annotations.comparison import compare
 from annotations.document import Document, Span
 from annotations.schema import Schema
 from training.folds import folds
-from training.reports.intervals import markdown, scores, verdicts
+from training.reports.intervals import layer_scores, markdown, scores, verdicts
 
 TEXT = "The Taliban met al-Qaeda in Kabul. VOA denied it."
 SPANS = [("Taliban", "MILITANT_GROUP"), ("al-Qaeda", "MILITANT_GROUP"), ("Kabul", "LOCATION"), ("VOA", "MEDIA")]
@@ -52,6 +52,18 @@ def test_bootstrap_draws_are_means_over_drawn_articles(schema: Schema) -> None:
     assert set(np.round(score.draws, 6)) <= set(np.round(np.linspace(0, 1, 1_000_001), 6))
     assert score.draws.max() == 1.0
     assert score.draws.std() > 0
+
+
+def test_a_layer_is_drawn_from_the_groups_that_annotate_it(schema: Schema) -> None:
+    documents = gold()
+    some = [d if d.group == "article-1" else d.only(["entity", "document"]) for d in documents]
+    found = {score.layer: score for score in scores({"a": [documents]}, some, schema)}
+    assert (found["stance"].low, found["stance"].high) == (1.0, 1.0), "a draw without its one group would score 0"
+    for layer, score in found.items():
+        [alone] = layer_scores({"a": [documents]}, some, layer, schema)
+        assert np.array_equal(score.draws, alone.draws)
+    [whole] = layer_scores({"a": [worse(documents, 3)]}, documents, "entity", schema)
+    assert np.array_equal(whole.draws, next(iter(scores({"a": [worse(documents, 3)]}, some, schema))).draws)
 
 
 def test_verdicts_do_not_overclaim(schema: Schema) -> None:

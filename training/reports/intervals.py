@@ -74,27 +74,34 @@ def difference(own: Score, other: Score) -> Difference:
 def scores(
     results: dict[str, list[list[Document]]], gold: Sequence[Document], schema: Schema, *, resamples: int = 2000
 ) -> list[Score]:
-    """Every system on every layer that it predicts.
-
-    Groups are drawn with replacement (Efron and Tibshirani, 1993); all systems see the same draws.
-    """
-    groups = sorted({document.fold for document in gold})
-    drawn = resampled(len(groups), resamples)
+    """Every system on every layer that it predicts and gold annotates, as `layer_scores` has it."""
     return [
-        _score(system, layer, rounds, gold, schema, drawn)
-        for layer in schema.layers
-        for system, rounds in results.items()
-        if any(layer in document.labels for predicted in rounds for document in predicted)
+        score for layer in schema.layers for score in layer_scores(results, gold, layer, schema, resamples=resamples)
     ]
 
 
 def layer_scores(
-    results: dict[str, list[list[Document]]], gold: Sequence[Document], layer: str, schema: Schema
+    results: dict[str, list[list[Document]]],
+    gold: Sequence[Document],
+    layer: str,
+    schema: Schema,
+    *,
+    resamples: int = 2000,
 ) -> list[Score]:
-    """`scores` on one layer alone, drawn from the groups whose gold annotates it; other documents play no part."""
-    own = Schema(layers={layer: schema.layers[layer]})
+    """Every system that predicts a layer, on the documents whose gold annotates it; other documents play no part.
+
+    Their groups are drawn with replacement (Efron and Tibshirani, 1993); all systems see the same draws.
+    """
     annotated = [document for document in gold if layer in document.labels]
-    return scores(results, annotated, own) if annotated else []
+    if not annotated:
+        return []
+    own = Schema(layers={layer: schema.layers[layer]})
+    drawn = resampled(len({document.fold for document in annotated}), resamples)
+    return [
+        _score(system, layer, rounds, annotated, own, drawn)
+        for system, rounds in results.items()
+        if any(layer in document.labels for predicted in rounds for document in predicted)
+    ]
 
 
 def _score(
