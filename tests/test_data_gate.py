@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from annotations.document import Document, Label
 from annotations.schema import Schema
-from annotations.storage import write_jsonl
+from annotations.storage import read_jsonl, write_jsonl
 from training.cli import app
 from training.preflight.gate import usable
 from training.preflight.run import preflight
@@ -111,6 +111,24 @@ def test_what_is_odd_is_said_and_kept(encoders: Encoders, tmp_path: Path) -> Non
             assert f"warning: {part}" in text or (part in text and part.startswith("neutral")), (part, text)
     assert "training without article-0 there is no example of document supports" in told.stderr
     assert "training without article-1 there is no example of document denies" in told.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "found"),
+    [
+        ("crossval --no-baselines --seeds 0", "folds/**/*.jsonl"),
+        ("learning-curve --seeds 0", "curve/**/*.jsonl"),
+        ("labels suspects --output FOLDER", "documents.jsonl"),
+    ],
+)
+def test_what_is_held_out_is_left_out(command: str, found: str, encoders: Encoders, tmp_path: Path) -> None:
+    path = written(tmp_path, encoders("bert"), gold(3))
+    words = command.replace("FOLDER", str(tmp_path / "run")).split()
+    done = CliRunner().invoke(app, [*words, str(path), "data.held_out=[article-1]"])
+    assert done.exit_code == 0, done.output
+    assert "data.held_out: 2 of 6 documents are left out, neither learned nor scored" in done.stderr
+    kept = [document for file in (tmp_path / "run").glob(found) for document in read_jsonl(file)]
+    assert {document.group for document in kept} == {"article-0", "article-2"}
 
 
 def test_a_layer_annotated_with_nothing_in_it_is_learned(schema: Schema) -> None:

@@ -23,6 +23,7 @@ from training.cli import app
 from training.reports.comparison import PairComparison, compare_results
 from training.reports.comparison_report import run, told_gold
 from training.reports.results import Result, read_result, read_results
+from training.reports.sources import read_source
 
 SCHEMA = Schema.load(ROOT / "configs" / "schema.yaml")
 GOLD = gold(12)
@@ -241,6 +242,20 @@ def test_real_results_of_every_kind_are_compared(tmp_path: Path, encoders: Calla
     assert refused.exit_code == 2
     assert "gold.jsonl: cannot be read" in refused.stderr and "--gold FILE" in refused.stderr
     assert "- entity: " in cli("compare", tmp_path / "cv", tmp_path / "held", "--gold", moved)
+
+
+def test_a_cross_validation_is_scored_without_what_it_held_out(tmp_path: Path, encoders: Callable[[str], Path]) -> None:
+    data = tmp_path / "gold.jsonl"
+    write_jsonl(data, gold(3))
+    config = write_run(tmp_path, "configs/schema.yaml", data, encoders("bert"))
+    cli("crossval", config, "--seeds", "0", "--no-baselines", "data.held_out=[article-1]")
+    truth, remarks = told_gold({"A": read_result(tmp_path / "run")})
+    assert {document.group for document in truth} == {"article-0", "article-2"}
+    assert not remarks
+    source = read_source(tmp_path / "run", [])
+    assert source.training and source.training.documents == 4
+    assert {document.id for document in source.gold} == {document.id for document in truth}
+    assert not source.remarks
 
 
 def test_gold_that_changed_since_is_named(tmp_path: Path, encoders: Callable[[str], Path]) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from annotations.reading import annotated_documents
 from inference.checkpoint import encoder_tokenizer
 from training.config import CrossvalConfig, RunConfig
 from training.crossval import crossval
 from training.data import unreachable
+from training.gold import documents_to_learn
 from training.reports.intervals import markdown, scores
 from training.reports.report import build_report
 from training.run_directory import write_table
@@ -23,9 +23,7 @@ def run(
     The files are `crossval.md` and `.json`; of folds of several groups `crossval-K-fold`, so that neither replaces the other.
     """
     schema = config.tagger.label_schema
-    gold, imported = annotated_documents(config.data.train, schema)
-    if imported.repairs or imported.left_out:
-        say(str(imported))
+    gold = documents_to_learn(config, say)
     results, origin = crossval(config, settings, gold, say)
     found = scores(results, gold, schema)
     groups = len({document.fold for document in gold})

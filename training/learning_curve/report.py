@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from annotations.errors import DocumentError
-from annotations.reading import annotated_documents
 from annotations.storage import write_text
 from training.config import LearningCurveConfig, RunConfig
+from training.gold import documents_to_learn
 from training.learning_curve.outlook import Outlook, outlooks
 from training.learning_curve.plot import Line, Point, svg
 from training.learning_curve.run import learning_curve
@@ -29,9 +29,7 @@ def run(
     Raises:
         InputError: the data, the settings or the output folder cannot be used.
     """
-    gold, imported = annotated_documents(config.data.train, config.tagger.label_schema)
-    if imported.repairs or imported.left_out:
-        say(str(imported))
+    gold = documents_to_learn(config, say)
     grown, origin = learning_curve(config, settings, gold, say)
     found = outlooks(grown, gold, config.tagger.label_schema)
     if not found:

@@ -46,17 +46,19 @@ class GoldFiles:
     """The annotated files that a result was scored on, as its folder names them."""
 
     train: tuple[Path, ...] = ()
-    """Files that were learned from; scored on as far as `held_out` says, or all where that is None."""
+    """Files that were learned from, but for the groups `held_out`."""
     test: tuple[Path, ...] = ()
     """Files that were only scored on."""
-    held_out: tuple[str, ...] | None = None
-    """Groups of `train`."""
+    held_out: tuple[str, ...] = ()
+    """Groups of `train`; a run scored on these, a cross-validation left them out."""
+    crossed: bool = False
+    """Whether all that was learned from was scored on as well, fold by fold."""
     learned: str | None = None
-    """Fingerprint of what was learned from (of a cross-validation, of all documents), to notice later changes."""
+    """Fingerprint of what was learned from (of a cross-validation, in all folds together), to notice later changes."""
 
     def learned_from(self, documents: Sequence[Document]) -> list[Document]:
         """Those of `train` that are not held out."""
-        return [document for document in documents if document.fold not in (self.held_out or ())]
+        return [document for document in documents if document.fold not in self.held_out]
 
     def read(self, schema: Schema) -> tuple[list[Document], list[str]]:
         """The gold documents, and what has changed since they were scored on.
@@ -66,12 +68,14 @@ class GoldFiles:
         """
         seen, _ = annotated_documents(self.train, schema)
         unseen, _ = annotated_documents(self.test, schema)
-        held = self.held_out
-        changed = self.learned and fingerprint(self.learned_from(seen)) != self.learned
+        learned = self.learned_from(seen)
+        changed = self.learned and fingerprint(learned) != self.learned
         files = ", ".join(map(str, self.train))
         remarks = [f"{files} changed after the run, or is read with another schema"] if changed else []
-        gold = seen if held is None or not (held or unseen) else [one for one in seen if one.fold in held]
-        return [*gold, *unseen], remarks
+        if self.crossed:
+            return learned, remarks
+        held_out = [one for one in seen if one.fold in self.held_out]
+        return [*(held_out if self.held_out or unseen else seen), *unseen], remarks
 
 
 def read_results(paths: Sequence[Path]) -> list[Result]:
@@ -113,8 +117,8 @@ def _read(path: Path) -> Result:
     if home is None:
         return Result(str(path), whole, remarks=remarks)
     config = read_yaml(home / CONFIG)
-    known = _fingerprint(home / INPUTS)
-    return Result(str(path), whole, _schema(config), GoldFiles(_files(config, "train"), learned=known), remarks)
+    gold = GoldFiles(_files(config, "train"), (), _held_out(config), crossed=True, learned=_fingerprint(home / INPUTS))
+    return Result(str(path), whole, _schema(config), gold, remarks)
 
 
 def home_of(path: Path) -> Path | None:
@@ -126,8 +130,8 @@ def _run(path: Path) -> Result:
     rounds = {"run": list(read_jsonl(path / PREDICTIONS))}
     if (path / CONFIG).is_file():
         config = read_yaml(path / CONFIG)
-        held, test = tuple(config["data"].get("held_out") or ()), _files(config, "test")
-        gold = GoldFiles(_files(config, "train"), test, held, _fingerprint(path / FINISHED))
+        held, test = _held_out(config), _files(config, "test")
+        gold = GoldFiles(_files(config, "train"), test, held, learned=_fingerprint(path / FINISHED))
         told = [] if held or test else ["it was scored on documents it learned from, which says nothing of new texts"]
         return Result(str(path), rounds, _schema(config), gold, told)
     if (path / EVALUATION).is_file():
@@ -179,6 +183,10 @@ def _schema(config: Values) -> Schema:
 
 def _files(config: Values, name: str) -> tuple[Path, ...]:
     return tuple(map(Path, config["data"].get(name) or ()))
+
+
+def _held_out(config: Values) -> tuple[str, ...]:
+    return tuple(config["data"].get("held_out") or ())
 
 
 def _fingerprint(path: Path) -> str | None:

@@ -206,7 +206,7 @@ def _crossed(path: Path, result: Result) -> Training | None:
     """What each fold of a cross-validation learned from; None where its folder does not tell."""
     if result.gold is None or result.schema is None:
         return None
-    documents, _ = annotated_documents(result.gold.train, result.schema)
+    documents = result.gold.learned_from(annotated_documents(result.gold.train, result.schema)[0])
     names = [
         part for part in (path.name, *(one.name for one in sorted((path / FOLDS).glob("*-fold")))) if "-fold" in part
     ]

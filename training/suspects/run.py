@@ -7,11 +7,11 @@ from pathlib import Path
 
 from annotations.document import Document
 from annotations.errors import ConfigError
-from annotations.reading import annotated_documents
 from annotations.schema import Kind, Schema
 from annotations.storage import read_jsonl, write_jsonl, write_text
 from annotations.suspects import Suspect, context, read_suspects, write_suspects
 from training.config import CrossvalConfig, RunConfig
+from training.gold import documents_to_learn
 from training.run_directory import CONFIG
 from training.suspects.probabilities import out_of_fold
 from training.suspects.ranking import Ranking, rank
@@ -25,9 +25,7 @@ def run(config: RunConfig, settings: CrossvalConfig, *, command: str, show: int,
     `show`: how many suspects of each layer the text holds.
     """
     schema = config.tagger.label_schema
-    gold, imported = annotated_documents(config.data.train, schema)
-    if imported.repairs or imported.left_out:
-        say(str(imported))
+    gold = documents_to_learn(config, say)
     found = rank(out_of_fold(config, settings, gold, say), schema)
     for label in found.unseen:
         say(f"not judged, as no token shows it: {label}")

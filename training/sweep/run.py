@@ -22,11 +22,11 @@ import yaml
 from annotations.config import read_yaml
 from annotations.document import Document
 from annotations.errors import ConfigError, DocumentError, StandpointError
-from annotations.reading import annotated_documents
 from annotations.storage import replacing, write_jsonl
 from inference.checkpoint import from_encoder
 from training.config import RunConfig
-from training.folds import folds, held_apart, learnable
+from training.folds import folds, learnable
+from training.gold import documents_to_learn
 from training.recipe import resolved
 from training.run_directory import RunDirectory
 from training.sweep import report as sweep_report
@@ -54,7 +54,7 @@ def sweep(settings: SweepConfig, *, workers: int, minutes: float | None, say: Sa
     config = base_run(settings)
     if "encoder" not in settings.space:
         config = resolved(config)
-    documents = usable_documents(config, say)
+    documents = documents_to_learn(config, say)
     steps = checked_steps(settings, config, documents)
     check_arguments(config, settings.output)
     check_encoders(settings, config)
@@ -65,18 +65,6 @@ def sweep(settings: SweepConfig, *, workers: int, minutes: float | None, say: Sa
         going.run(workers, deadline)
         shutil.rmtree(settings.output / "scratch", ignore_errors=True)
         return going.conclude()
-
-
-def usable_documents(config: RunConfig, say: Say) -> list[Document]:
-    """The annotated training documents of all groups but those held out.
-
-    Raises:
-        InputError: a file cannot be read, or no document is of a group that is held out.
-    """
-    documents, imported = annotated_documents(config.data.train, config.tagger.label_schema)
-    if imported.repairs or imported.left_out:
-        say(str(imported))
-    return held_apart(documents, config.data.held_out)[0]
 
 
 def checked_steps(settings: SweepConfig, config: RunConfig, documents: Sequence[Document]) -> list[Step]:
