@@ -137,12 +137,28 @@ def test_what_a_kill_left_behind_is_never_gone_on_from(tmp_path: Path) -> None:
 
 
 def test_an_earlier_run_that_was_set_aside_comes_back(run_file: Path, tmp_path: Path) -> None:
-    (tmp_path / "run.old-7").mkdir()
-    (tmp_path / "run.old-7" / "run.json").write_text("{}")
+    for name in (".run.old", ".run.new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text("{}")
     result = CliRunner().invoke(app, ["train", str(run_file)])
     assert result.exit_code == 2
     assert "holds a finished run" in result.stderr
     assert (tmp_path / "run" / "run.json").exists()
+    assert not (tmp_path / ".run.old").exists()
+
+
+def test_a_folder_of_a_name_like_ours_is_left_alone(run_file: Path, tmp_path: Path) -> None:
+    for name in ("run.old-2024-best", ".run.old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text("{}")
+    assert CliRunner().invoke(app, ["train", str(run_file), "optimizer.lr=1e30"]).exit_code == 2
+    assert not (tmp_path / "run" / "run.json").exists(), "no swap was under way"
+    for _ in range(2):
+        result = CliRunner().invoke(app, ["train", str(run_file), "epochs=1", f"output={tmp_path / 'good'}", "--force"])
+        assert result.exit_code == 0, result.output
+        (tmp_path / ".good.old").mkdir(exist_ok=True)
+        (tmp_path / ".good.old" / "stale").write_text("of a swap that was killed")
+    assert (tmp_path / "run.old-2024-best" / "run.json").exists()
 
 
 @pytest.fixture

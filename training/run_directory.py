@@ -130,7 +130,12 @@ class RunDirectory:
 def destination(output: Path, *, force: bool) -> RunDirectory:
     """Where a run is made: its own folder, or, with `force` and a finished run in it, one beside it that will replace it."""
     run = RunDirectory(output)
-    return RunDirectory(output.with_name(f".{output.name}.new")) if force and run.finished else run
+    return RunDirectory(beside(output, "new")) if force and run.finished else run
+
+
+def beside(output: Path, name: str) -> Path:
+    """A hidden folder of the run's own: `new` for one that will replace it, `old` for itself while it is replaced."""
+    return output.with_name(f".{output.name}.{name}")
 
 
 def write_table(place: Path, text: str, values: Mapping[str, object]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ from training.recipe import resolved
 from training.reports.evaluation import evaluate
 from training.reports.report import Report
 from training.reports.unseen import unseen_scores
-from training.run_directory import EVALUATION, PREDICTIONS, RunDirectory, destination, is_main_process
+from training.run_directory import EVALUATION, PREDICTIONS, RunDirectory, beside, destination, is_main_process
 from training.safeguards import saved_apart, saving
 from training.self_training import check_self_training, learn
 from training.sharding import require_processes
@@ -98,16 +97,23 @@ def train(
 
 def _swap(run: RunDirectory, place: Path) -> RunDirectory:
     """Put a finished run in the place of an earlier one."""
-    old = place.with_name(f"{place.name}.old-{os.getpid()}")
+    old = beside(place, "old")
+    # Left by a swap that was killed when its new run had its place already.
+    shutil.rmtree(old, ignore_errors=True)
     place.rename(old)
     run.path.rename(place)
     shutil.rmtree(old, ignore_errors=True)
     return RunDirectory(place)
 
 
+def _set_aside(place: Path) -> Path | None:
+    """An earlier run that `_swap` set aside, where it was killed before the new one took its place."""
+    old, new = beside(place, "old"), RunDirectory(beside(place, "new"))
+    return old if old.is_dir() and new.finished and not place.exists() else None
+
+
 def _bring_back(place: Path) -> None:
-    """An earlier run that was set aside by `_swap`, which was killed before the new one took its place."""
-    for old in [] if place.exists() else sorted(place.parent.glob(f"{place.name}.old-*"))[:1]:
+    if old := _set_aside(place):
         old.rename(place)
 
 
