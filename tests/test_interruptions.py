@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ from forked import Trainings
 from test_main_path import gold, write_run
 from typer.testing import CliRunner
 
-from annotations.errors import TrainingError
+from annotations.errors import ConfigError, TrainingError
 from annotations.storage import write_jsonl
 from inference.tagger import Tagger
 from training.cli import app
 from training.config import RunConfig
 from training.objective import Objective
+from training.run_directory import alone
 from training.safeguards import PART, last_checkpoint
 from training.trainer import fine_tune, repeatable
 
@@ -159,6 +161,59 @@ def test_a_folder_of_a_name_like_ours_is_left_alone(run_file: Path, tmp_path: Pa
         (tmp_path / ".good.old").mkdir(exist_ok=True)
         (tmp_path / ".good.old" / "stale").write_text("of a swap that was killed")
     assert (tmp_path / "run.old-2024-best" / "run.json").exists()
+
+
+HOLDING = (
+    "import fcntl, os, sys; place = os.open(sys.argv[1], os.O_RDONLY); fcntl.flock(place, fcntl.LOCK_EX); "
+    "print('held', flush=True); sys.stdin.read()"
+)
+
+
+def test_two_processes_never_work_in_one_folder(run_file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    commands = {
+        "another run is at work here; wait for its end, or choose output=…": ["train", "--force"],
+        "another cross-validation or learning curve": ["crossval", "--no-baselines"],
+        "or learning curve is at work": ["learning-curve"],
+        "another search for suspect labels is at work here; wait for its end, or choose --output": [
+            *("labels", "suspects", "--output", str(folder))
+        ],
+    }
+    command = [sys.executable, "-c", HOLDING, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout and other.stdout.readline() == "held\n"
+        for message, words in commands.items():
+            result = CliRunner().invoke(app, [*words, str(run_file)])
+            assert result.exit_code == 2, result.output
+            assert message in result.stderr
+        assert not list(folder.iterdir())
+        other.kill()
+    assert CliRunner().invoke(app, ["train", str(run_file), "epochs=1"]).exit_code == 0
+
+
+def test_a_lock_ends_with_its_block_and_leaves_no_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "runs" / "one"
+
+    def interrupted() -> None:
+        with alone(place, "run"):
+            assert place.is_dir()
+            with pytest.raises(ConfigError, match="another run is at work"), alone(place, "run"):
+                pass
+            with monkeypatch.context() as second:
+                second.setenv("RANK", "1")
+                with alone(place, "run"):
+                    raise StoppedHereError
+
+    for _ in range(2):
+        with pytest.raises(StoppedHereError):
+            interrupted()
+        assert not (tmp_path / "runs").exists()
+    with alone(place, "run"):
+        (place / "kept").touch()
+    assert (place / "kept").exists()
+    with pytest.raises(ConfigError, match="cannot be used as a folder"), alone(place / "kept" / "deeper", "run"):
+        pass
 
 
 @pytest.fixture

@@ -22,11 +22,13 @@ from training.folds import CURVE, FOLDS, Fold, apart, folds, scheme, unlearned
 from training.preflight.gate import usable
 from training.recipe import resolved
 from training.reports.evaluation import bare
-from training.run_directory import RunDirectory
+from training.run_directory import RunDirectory, alone
 from training.self_training import learn
 from training.unlabelled import further_texts
 
 Report = Callable[[str], None]
+WORK = "cross-validation or learning curve"
+"""What may be at work in an output folder; the two may share one."""
 
 
 def crossval(
@@ -37,15 +39,17 @@ def crossval(
     Every fold is kept in `output` as soon as it is done, so an interrupted call goes on where it was.
 
     Raises:
-        ConfigError: `output` holds folds of another config, data or encoder, or the baselines' package is missing.
+        ConfigError: `output` holds folds of another config, data or encoder, another process is at work there, or the
+            baselines' package is missing.
         DocumentError: the documents cannot be learned from, or there are too few groups; nothing is written then.
     """
     if settings.baselines and find_spec("pycrfsuite") is None:
         raise ConfigError("the CRF baseline", "needs python-crfsuite; pip install 'standpoint[baselines]'")
     dealing = warned_folds(config, settings, documents, say)
     config = resolved(config)
-    origin = claim(config, documents)
-    results = {"tagger": [_round(config, settings, seed, dealing, say) for seed in settings.seeds]}
+    with alone(config.output, WORK):
+        origin = claim(config, documents)
+        results = {"tagger": [_round(config, settings, seed, dealing, say) for seed in settings.seeds]}
     if settings.baselines:
         for name, predict in baselines(config).items():
             say(f"{name}: {len(dealing)} folds")

@@ -6,12 +6,14 @@ It knows files and provenance, not models.
 from __future__ import annotations
 
 import datetime
+import fcntl
 import json
 import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,48 @@ EVALUATION = "evaluation.json"
 def is_main_process() -> bool:
     """Whether this process writes results: under torchrun or accelerate only the first one does."""
     return int(os.environ.get("RANK", "0")) == 0
+
+
+@contextmanager
+def alone(folder: Path, work: str, option: str = "output=…") -> Iterator[None]:
+    """Hold a folder against a second process, which would go on from this one's checkpoints as if they were its own.
+
+    The lock ends with the process, however that ends. A folder that was made for it and holds nothing in the end is removed.
+    Of processes that train together the first one holds it for all.
+
+    Raises:
+        ConfigError: another process holds the folder, or there can be none; it names the `work` and the `option` to change.
+    """
+    if not is_main_process():
+        yield
+        return
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise ConfigError(folder, f"cannot be used as a folder ({error.strerror}); choose {option}") from error
+    try:
+        if not _locked(handle, folder):
+            raise ConfigError(folder, f"another {work} is at work here; wait for its end, or choose {option}")
+        yield
+    finally:
+        with suppress(OSError):
+            for place in made:
+                place.rmdir()
+        os.close(handle)
+
+
+def _locked(handle: int, folder: Path) -> bool:
+    """Whether the lock is ours, and on the folder that has the name still; without effect where a file system has no locks."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        # A network file system may take locks on files alone.
+        return True
+    return folder.exists() and os.path.samestat(os.fstat(handle), folder.stat())
 
 
 class RunDirectory:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from annotations.document import Document
@@ -22,7 +23,7 @@ from training.recipe import resolved
 from training.reports.evaluation import evaluate
 from training.reports.report import Report
 from training.reports.unseen import unseen_scores
-from training.run_directory import EVALUATION, PREDICTIONS, RunDirectory, beside, destination, is_main_process
+from training.run_directory import EVALUATION, PREDICTIONS, RunDirectory, alone, beside, destination, is_main_process
 from training.safeguards import saved_apart, saving
 from training.self_training import check_self_training, learn
 from training.sharding import require_processes
@@ -31,6 +32,38 @@ from training.trainer import check_arguments
 from training.unlabelled import further_texts
 
 SEEN = 50
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What a run learns from and is scored on."""
+
+    learned: list[Document]
+    scored: list[Document]
+    """Held out or tested on; empty where nothing is kept out of training."""
+    further: list[Document]
+    """Without labels."""
+    told: list[str]
+    """What was repaired or left out on reading."""
+    odd: list[str]
+    """What somebody should know of them."""
+
+    @classmethod
+    def of(cls, config: RunConfig) -> Texts:
+        """Read them.
+
+        Raises:
+            InputError: a file cannot be read, the documents cannot be learned from, or a text is both learned and scored.
+        """
+        schema = config.tagger.label_schema
+        documents, imported = annotated_documents(config.data.train, schema)
+        learned, held_out = held_apart(documents, config.data.held_out)
+        unseen, imported_too = annotated_documents(config.data.test, schema)
+        scored, further = [*held_out, *unseen], further_texts(config)
+        apart([*learned, *further], scored)
+        told = [f"{imported}", *([f"test data: {imported_too}"] if unseen else [])]
+        odd = [f"warning: {warning}" for warning in usable(learned, schema)]
+        return cls(learned, scored, further, told, odd)
 
 
 def train(
@@ -47,52 +80,48 @@ def train(
         TrainingError: training diverged, or the disk is full; what was saved before is untouched.
     """
     check_self_training(config)
-    schema = config.tagger.label_schema
-    documents, imported = annotated_documents(config.data.train, schema)
-    learned, held_out = held_apart(documents, config.data.held_out)
-    unseen, imported_too = annotated_documents(config.data.test, schema)
-    further = further_texts(config)
-    apart([*learned, *further], [*held_out, *unseen])
-    odd = [f"warning: {warning}" for warning in usable(learned, schema)]
+    texts = Texts.of(config)
     if say and is_main_process():
-        for warning in odd:
+        for warning in texts.odd:
             say(warning)
     config = resolved(config)
-    if is_main_process():
-        _bring_back(config.output)
-    run = destination(config.output, force=force)
-    replacing = run.path != config.output
-    if replacing and run.finished and is_main_process():
-        # Killed between finishing and taking its place.
-        shutil.rmtree(run.path)
-    check_arguments(config, run.trainer)
+    check_arguments(config, config.output)
     require_processes(config.trainer)
     if not is_main_process():
         with process_group_left():
-            learn(config, learned, run.trainer)
+            learn(config, texts.learned, destination(config.output, force=force).trainer)
         return None
+    # A run that a killed swap set aside is brought back under its own lock, so that no swap still under way is disturbed.
+    with alone(_set_aside(config.output) or config.output, "run"):
+        _bring_back(config.output)
+        run = destination(config.output, force=force)
+        replacing = run.path != config.output
+        if replacing and run.finished:
+            # Killed between finishing and taking its place.
+            shutil.rmtree(run.path)
+        report = _made(run, config, texts)
+        return (_swap(run, config.output) if replacing else run), report
+
+
+def _made(run: RunDirectory, config: RunConfig, texts: Texts) -> Report:
+    """Train, score and write everything into the run's folder, until it is finished."""
+    schema, learned, scored = config.tagger.label_schema, texts.learned, texts.scored
     origin = run.begin(config, learned)
     with process_group_left():
         tagger = learn(config, learned, run.trainer, events=run.events)
     part = saved_apart(run.path, tagger)
-    scored = [*held_out, *unseen]
     report, predicted = evaluate(tagger, scored or learned[:SEEN])
     scores = unseen_scores(report, scored, predicted, schema) if scored else []
     with saving(run.path, part):
-        accompany(part, lineage(config, origin, learned, further, tagger.config), scores, schema)
+        accompany(part, lineage(config, origin, learned, texts.further, tagger.config), scores, schema)
         shutil.rmtree(run.checkpoint, ignore_errors=True)
         part.rename(run.checkpoint)
     write_report(run, report, predicted, note=_note(config))
     lost = [line for lines in unreachable(learned, tagger.tokenizer, config.tagger).values() for line in lines]
-    told = [
-        f"{imported}",
-        *([f"test data: {imported_too}"] if unseen else []),
-        f"{len(lost)} spans do not fit the tokens",
-    ]
-    lines = [*told, *(f"  not learned  {line}" for line in lost), *odd]
-    run.write("import.txt", "\n".join(lines) + "\n")
+    told = [*texts.told, f"{len(lost)} spans do not fit the tokens", *(f"  not learned  {line}" for line in lost)]
+    run.write("import.txt", "\n".join([*told, *texts.odd]) + "\n")
     run.finish({**origin, "model_version": checkpoint_files.version(run.checkpoint)})
-    return (_swap(run, config.output) if replacing else run), report
+    return report
 
 
 def _swap(run: RunDirectory, place: Path) -> RunDirectory:

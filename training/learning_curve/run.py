@@ -18,10 +18,11 @@ from annotations.document import Document
 from annotations.errors import ConfigError
 from annotations.schema import Schema
 from training.config import LearningCurveConfig, RunConfig
-from training.crossval import claim, kept_predictions, safe_name
+from training.crossval import WORK, claim, kept_predictions, safe_name
 from training.folds import CURVE, Fold, folds, learnable, occurring, scheme, unlearned, used_labels
 from training.preflight.gate import usable
 from training.recipe import resolved
+from training.run_directory import alone
 
 STEPS = 6
 Say = Callable[[str], None]
@@ -56,7 +57,8 @@ def learning_curve(
     Every training's predictions are kept in `output` as soon as they are made, so an interrupted call goes on where it was.
 
     Raises:
-        ConfigError: a size is larger than what a fold trains on, or `output` holds work on other inputs.
+        ConfigError: a size is larger than what a fold trains on, `output` holds work on other inputs, or another process is
+            at work there.
         DocumentError: the documents cannot be learned from, or there are too few groups with annotations.
     """
     schema = config.tagger.label_schema
@@ -67,8 +69,9 @@ def learning_curve(
     for warning in [*warnings, *_idle(documents, schema), *_lacking(tasks, documents, schema)]:
         say(f"warning: {warning}")
     config = resolved(config)
-    origin = claim(config, documents)
-    predicted = _predictions(config, settings, tasks, say)
+    with alone(config.output, WORK):
+        origin = claim(config, documents)
+        predicted = _predictions(config, settings, tasks, say)
     return [_grown(size, settings, tasks, predicted) for size in sorted({task.size for task in tasks})], origin
 
 

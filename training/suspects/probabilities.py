@@ -25,7 +25,7 @@ from training.crossval import fold_tagger, safe_name, warned_folds
 from training.folds import Fold, scheme
 from training.recipe import resolved
 from training.reports.evaluation import bare
-from training.run_directory import RunDirectory
+from training.run_directory import RunDirectory, alone
 
 KEPT = "probabilities"
 """Folder of a run's output in which probabilities are kept, fold by fold."""
@@ -83,17 +83,18 @@ def out_of_fold(
     Every fold is kept in `output` as soon as it is done, so an interrupted call goes on where it was.
 
     Raises:
-        ConfigError: `output` holds folds of another config, data or encoder.
+        ConfigError: `output` holds folds of another config, data or encoder, or another process is at work there.
         DocumentError: the documents cannot be learned from, or there are too few groups; nothing is written then.
     """
     dealing = warned_folds(config, settings, documents, say)
     config = resolved(config)
-    begun = any((config.output / KEPT).rglob("*.npz"))
-    RunDirectory(config.output).claim(config, documents, begun=begun)
-    rounds = []
-    for seed in settings.seeds:
-        home = scheme(config.output / KEPT, settings.folds) / f"seed-{seed}"
-        rounds.append(_joined([_kept(config, seed, fold, home, say) for fold in dealing]))
+    with alone(config.output, "search for suspect labels", "--output"):
+        begun = any((config.output / KEPT).rglob("*.npz"))
+        RunDirectory(config.output).claim(config, documents, begun=begun)
+        rounds = []
+        for seed in settings.seeds:
+            home = scheme(config.output / KEPT, settings.folds) / f"seed-{seed}"
+            rounds.append(_joined([_kept(config, seed, fold, home, say) for fold in dealing]))
     return _mean(rounds)
 
 

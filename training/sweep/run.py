@@ -5,15 +5,11 @@ It knows trials and folds. Values are proposed by `sampler`, folds trained by `w
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,7 +24,7 @@ from training.config import RunConfig
 from training.folds import folds, learnable
 from training.gold import documents_to_learn
 from training.recipe import resolved
-from training.run_directory import RunDirectory
+from training.run_directory import RunDirectory, alone
 from training.sweep import report as sweep_report
 from training.sweep.config import SweepConfig, base_run, own_values
 from training.sweep.processes import Crew, crew
@@ -58,7 +54,7 @@ def sweep(settings: SweepConfig, *, workers: int, minutes: float | None, say: Sa
     steps = checked_steps(settings, config, documents)
     check_arguments(config, settings.output)
     check_encoders(settings, config)
-    with _alone(settings.output):
+    with alone(settings.output, "sweep"):
         about = claim(settings, config, documents)
         going = Sweep(settings, config, Trials(settings.output / "trials", steps), about, say)
         shutil.rmtree(settings.output / "scratch", ignore_errors=True)
@@ -92,23 +88,6 @@ def check_encoders(settings: SweepConfig, config: RunConfig) -> None:
     searched = settings.space.get("encoder")
     for name in searched.choices if searched else (config.encoder,):
         from_encoder(str(name), config.tagger, config.dropout)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder against a second sweep; the lock ends with the process, however that ends."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise ConfigError(folder, f"cannot be used as a folder ({error.strerror}); choose output=…") from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise ConfigError(folder, "another sweep is at work here; wait for its end, or choose output=…") from error
-    finally:
-        os.close(handle)
 
 
 def claim(settings: SweepConfig, config: RunConfig, documents: Sequence[Document]) -> dict[str, Any]:
