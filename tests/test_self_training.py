@@ -14,7 +14,7 @@ from service_help import make_checkpoint
 from test_main_path import SENTENCES, cli, gold, write_run
 from typer.testing import CliRunner
 
-from annotations.document import Document
+from annotations.document import Document, Span
 from annotations.storage import read_jsonl, write_jsonl
 from inference.config import TaggerConfig
 from inference.decoding import document_logits
@@ -121,6 +121,35 @@ def test_a_run_learns_from_further_texts_and_says_so(
     assert "5 further texts had the labels that taggers made from those gave them." in card
     assert str(tmp_path) not in card
     assert not (tmp_path / "run" / "trainer").exists()
+
+
+def test_copies_of_a_text_that_batches_tag_otherwise_have_the_same_spans(
+    run_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from training import self_training
+
+    text, real = further()[0].text, self_training.fine_tune
+    copies = [Document(id=f"copy-{n}", text=text, target=f"Claim {n}.") for n in range(4)]
+    write_jsonl(tmp_path / "texts" / "more.jsonl", [copies[0], *further()[1:], *copies[1:]])
+    learned: list[Document] = []
+
+    def tagged(tagger: Tagger, documents: Sequence[Document]) -> list[Document]:
+        """Scores differ in the sixth decimal, and one near tie ends otherwise."""
+        found = [Span(start=0, end=4, label="PERSON", score=0.5 + place / 1e6) for place in range(len(documents))]
+        found[-2] = found[-2].model_copy(update={"label": "LOCATION"})
+        return [document.with_labels({"entity": (span,)}) for document, span in zip(documents, found, strict=True)]
+
+    def noted(config: RunConfig, documents: Sequence[Document], folder: Path, **more: Any) -> Tagger:
+        learned[:] = documents
+        return real(config, documents, folder, **more)
+
+    monkeypatch.setattr(self_training.Tagger, "tag", tagged)
+    monkeypatch.setattr(self_training, "fine_tune", noted)
+    config = RunConfig.load(run_file, ["self_training.teachers=1"])
+    self_training.learn(config, gold(3), tmp_path / "trainer")
+    spans = [document.spans("entity") for document in learned if document.text == text]
+    assert len(spans) == 4
+    assert set(spans) == {(Span(start=0, end=4, label="PERSON", score=0.5),)}
 
 
 def test_wherever_it_is_killed_it_goes_on(tmp_path: Path, encoders: Callable[[str], Path]) -> None:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from test_main_path import gold
 
 from annotations.document import Document, Span
-from annotations.errors import ConfigError
+from annotations.errors import ConfigError, DocumentError
 from annotations.schema import Schema
 from inference import checkpoint
 from inference.config import TaggerConfig
@@ -53,6 +53,18 @@ def rates(config: TaggerConfig, encoder: str, folder: Path, optimizer: dict[str,
     groups = trainer.create_optimizer().param_groups
     found = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
     return {name: found[id(parameter)] for name, parameter in model.named_parameters()}
+
+
+def test_copies_that_differ_in_scores_alone_have_one_annotation(tagger: Tagger) -> None:
+    copies = [
+        Document(id=f"{n}", text="The Taliban met.", labels={"entity": (span,)})
+        for n in range(2)
+        for span in [Span(start=4, end=11, label="MILITANT_GROUP", score=0.5 + n / 1e6)]
+    ]
+    assert len(dataset(copies, tagger.tokenizer, tagger.config)) == 1
+    other = copies[0].with_labels({"entity": (Span(start=4, end=11, label="PERSON", score=0.5),)})
+    with pytest.raises(DocumentError, match="different spans"):
+        dataset([other, copies[1]], tagger.tokenizer, tagger.config)
 
 
 def test_attention_is_plain_while_training_and_fused_afterwards(

@@ -102,7 +102,9 @@ def _gold_spans(documents: Sequence[Document], owners: Sequence[int], name: str)
         DocumentError: two of them annotate the layer differently, so neither can be gold for the text.
     """
     annotated = [documents[owner] for owner in owners if name in documents[owner].labels]
-    if len({document.spans(name) for document in annotated}) > 1:
+    # Scores are no part of an annotation.
+    marked = {tuple((span.start, span.end, span.label) for span in document.spans(name)) for document in annotated}
+    if len(marked) > 1:
         names = " and ".join(repr(document.id) for document in annotated)
         raise DocumentError(
             names, f"have the same text and different spans in layer {name!r}; keep the annotation of one of them"

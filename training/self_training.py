@@ -16,6 +16,7 @@ from torch.nn.functional import log_softmax
 
 from annotations.document import Document
 from annotations.errors import ConfigError
+from annotations.schema import Kind, Schema
 from inference.batches import Batch
 from inference.engines.engine import Engine
 from inference.model import Logits, StandpointModel
@@ -85,11 +86,24 @@ def learn(config: RunConfig, documents: Sequence[Document], folder: Path, *, eve
     together = Tagger(
         first.engine.model, first.tokenizer, first.config, Ensemble([one.engine.model for one in teachers])
     )
-    labelled = list(together.tag(texts))
+    labelled = _alike(together.tag(texts), config.tagger.label_schema)
     own, whole = (sum(len(one.text) for one in some) for some in (documents, [*documents, *labelled]))
     assert config.epochs is not None
     student = config.model_copy(update={"epochs": config.epochs * settings.steps * own / whole})
     return fine_tune(student, [*documents, *labelled], folder / "student", events=events)
+
+
+def _alike(documents: Iterable[Document], schema: Schema) -> list[Document]:
+    """The documents, with the spans of the first one of a text in all that share it.
+
+    Against another target a text may be tagged in another batch, where a sum that is rounded otherwise decides a near tie.
+    """
+    first: dict[str, Document] = {}
+    found = []
+    for document in documents:
+        marked = first.setdefault(document.text, document).only(schema.of_kind(Kind.SPANS)).labels
+        found.append(document.with_labels({**document.labels, **marked}))
+    return found
 
 
 def _teacher(config: RunConfig, documents: Sequence[Document], folder: Path, number: int) -> Tagger:
