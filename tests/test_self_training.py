@@ -109,7 +109,7 @@ def test_a_run_learns_from_further_texts_and_says_so(
     assert [len(documents) for _, _, documents in learned] == [6, 6, 10], (
         "a text that is annotated is learned from once"
     )
-    own, whole = (sum(len(one.text) for one in documents) for _, _, documents in learned[1:])
+    own, whole = (sum(len(text) for text in {one.text for one in documents}) for _, _, documents in learned[1:])
     assert [epochs for _, epochs, _ in learned] == [1, 1, pytest.approx(2 * own / whole)]
     taught = learned[2][2][6:]
     assert all("entity" in document.labels for document in taught)

@@ -87,10 +87,15 @@ def learn(config: RunConfig, documents: Sequence[Document], folder: Path, *, eve
         first.engine.model, first.tokenizer, first.config, Ensemble([one.engine.model for one in teachers])
     )
     labelled = _alike(together.tag(texts), config.tagger.label_schema)
-    own, whole = (sum(len(one.text) for one in some) for some in (documents, [*documents, *labelled]))
     assert config.epochs is not None
-    student = config.model_copy(update={"epochs": config.epochs * settings.steps * own / whole})
+    epochs = config.epochs * settings.steps * _length(documents) / _length([*documents, *labelled])
+    student = config.model_copy(update={"epochs": epochs})
     return fine_tune(student, [*documents, *labelled], folder / "student", events=events)
+
+
+def _length(documents: Sequence[Document]) -> int:
+    """Characters in the windows of a pass: documents of a group with the same text share theirs, whatever their targets."""
+    return sum(len(text) for _, text in {(document.fold, document.text) for document in documents})
 
 
 def _alike(documents: Iterable[Document], schema: Schema) -> list[Document]:
