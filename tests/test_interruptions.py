@@ -22,7 +22,8 @@ from inference.tagger import Tagger
 from training.cli import app
 from training.config import RunConfig
 from training.objective import Objective
-from training.run_directory import alone
+from training.recipe import resolved
+from training.run_directory import RunDirectory, alone, resolved_yaml
 from training.safeguards import PART, last_checkpoint
 from training.trainer import fine_tune, repeatable
 
@@ -38,7 +39,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "accumulated": {"gradient_accumulation_steps": 2},
     "constant rate": {"lr_scheduler_type": "constant", "max_steps": 16, "save_total_limit": 2},
 }
-# Where a run is killed, one after the other: in a step, while a checkpoint is written, before the earlier one is removed,
+# Where a run is killed before it trains: while `config.yaml` is written, behind it, and while `inputs.json` is written.
+BEGINNINGS = [
+    ["pathlib:Path.replace", 1],
+    ["training.run_directory:RunDirectory.write_json", 1],
+    ["pathlib:Path.replace", 2],
+]
+# Where it is killed afterwards, one after the other: in a step, while a checkpoint is written, before the earlier one is removed,
 # while the tagger is written, and before the run is finished.
 DEATHS = [
     ["training.objective:Objective.__call__", 6],
@@ -103,15 +110,27 @@ def test_wherever_it_stops_it_ends_with_the_same_weights(
 
 def test_killed_again_and_again_it_ends_as_if_it_had_not_been(tmp_path: Path, encoders: Callable[[str], Path]) -> None:
     trainings = Trainings(tmp_path, encoders("bert"), **STEPS)
-    killed = [trainings.job("killed", die=death) for death in DEATHS]
+    killed = [trainings.job("killed", die=death) for death in (*BEGINNINGS, *DEATHS)]
     others = [trainings.job("whole"), trainings.job("again"), trainings.job("other", "seed=1")]
     *deaths, last, whole, again, other = trainings.perform(*killed, trainings.job("killed"), *others)
-    assert [end["ends"] for end in deaths] == [[-9]] * len(DEATHS), trainings.told
+    assert [end["ends"] for end in deaths] == [[-9]] * len(killed), trainings.told
     assert last["version"] == whole["version"] == again["version"] is not None
     assert other["version"] not in (None, whole["version"])
     one, two = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("killed", "whole"))
     assert one == two
     assert not list((tmp_path / "killed").glob("*part*"))
+
+
+def test_a_folder_with_another_config_is_of_something_else(run_file: Path, tmp_path: Path) -> None:
+    place = RunDirectory(tmp_path / "run")
+    config = resolved(RunConfig.load(run_file))
+    place.write("config.yaml", resolved_yaml(config))
+    place.examine(config, gold(4))
+    for name, text in (("config.yaml", "seed: 1\n"), (".thesis.txt.7.part", "mine")):
+        place.write("config.yaml", resolved_yaml(config))
+        place.write(name, text)
+        with pytest.raises(ConfigError, match="folder of something else"):
+            place.examine(config, gold(4))
 
 
 def test_threads_do_not_change_a_gradient() -> None:

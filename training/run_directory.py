@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -35,6 +36,8 @@ CONFIG = "config.yaml"
 INPUTS = "inputs.json"
 PREDICTIONS = "predictions.jsonl"
 EVALUATION = "evaluation.json"
+PART = re.compile(rf"\.({re.escape(CONFIG)}|{re.escape(INPUTS)})\.\d+\.part")
+"""What `annotations.storage.replacing` has written when it is killed."""
 
 
 def is_main_process() -> bool:
@@ -135,6 +138,9 @@ class RunDirectory:
     def claim(self, config: RunConfig, documents: Sequence[Document], *, begun: bool) -> dict[str, Any]:
         """Write `config.yaml` and `inputs.json`; where work has `begun` already, they must be what they were then."""
         origin = self._origin(config, documents, begun=begun)
+        for path in self.path.glob(".*.part"):
+            if PART.fullmatch(path.name):
+                path.unlink()
         self.write(CONFIG, resolved_yaml(config))
         self.write_json(INPUTS, origin)
         return origin
@@ -152,9 +158,15 @@ class RunDirectory:
                     self.path, f"holds unfinished work with another {', '.join(changed)}; choose output=…, or remove it"
                 )
             origin["started"] = before["started"]
-        elif not known.exists() and self.path.exists() and any(self.path.iterdir()):
+        elif not known.exists() and self.path.exists() and not self._untouched(resolved):
             raise ConfigError(self.path, "is a folder of something else; choose another one with output=…")
         return origin
+
+    def _untouched(self, resolved: str) -> bool:
+        """Whether it holds nothing, or what a kill leaves of a `claim` with the same config."""
+        names = [path.name for path in self.path.iterdir() if not PART.fullmatch(path.name)]
+        config = self.path / CONFIG
+        return not names or (names == [CONFIG] and config.is_file() and config.read_bytes() == resolved.encode())
 
     def finish(self, origin: dict[str, Any]) -> None:
         """Write `run.json`, which makes the run a finished one, and drop the Trainer's state."""

@@ -50,9 +50,6 @@ def perform(job: Job) -> None:
     run = RunDirectory(config.output)
     job.tell(State.TRAINING)
     if not run.finished:
-        if not (run.path / "inputs.json").exists():
-            # Cut off before it began.
-            shutil.rmtree(run.path, ignore_errors=True)
         train(config)
     decide(job, run, config.tagger.label_schema)
 
