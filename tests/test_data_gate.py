@@ -114,6 +114,28 @@ def test_what_is_odd_is_said_and_kept(encoders: Encoders, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
+    "command",
+    [
+        "train",
+        "crossval --no-baselines --seeds 0",
+        "learning-curve --seeds 0",
+        "labels suspects --output FOLDER",
+    ],
+)
+def test_what_may_leak_is_said_by_every_command(command: str, encoders: Encoders, tmp_path: Path) -> None:
+    copy = gold(1)[0].model_copy(update={"id": "copy", "group": "elsewhere"})
+    path = written(tmp_path, encoders("bert"), [*gold(2), copy])
+    write_jsonl(tmp_path / "test.jsonl", [annotate("new", "VOA denied it.", [], target="It was.", group="article-1")])
+    words = command.replace("FOLDER", str(tmp_path / "run")).split()
+    done = CliRunner().invoke(app, [*words, str(path), f"data.test=[{tmp_path / 'test.jsonl'}]"])
+    assert done.exit_code == 0, done.output
+    names = "'0-1' (article-0) and '0-2' (article-0) and 'copy' (elsewhere)"
+    assert f"warning: data: one text is in several groups, as documents {names}" in done.stderr
+    both = "warning: data.test: 1 groups are both learned and scored, so scores will be too good"
+    assert (both in done.stderr) == (command == "train")
+
+
+@pytest.mark.parametrize(
     ("command", "found"),
     [
         ("crossval --no-baselines --seeds 0", "folds/**/*.jsonl"),

@@ -336,6 +336,18 @@ def test_nothing_is_scored_that_was_learned(schema: Schema, tmp_path: Path) -> N
         divide([fresh], nothing, [])
 
 
+def test_a_further_text_that_is_scored_is_refused(
+    settings: ServeConfig, pulled: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "further.txt").write_text(gold(1)[0].text)
+    taught = settings.model_copy(
+        update={"train_overrides": (f"self_training={{texts: [{tmp_path / 'further.txt'}], teachers: 1}}",)}
+    )
+    with pytest.raises(DocumentError, match="document '0-1' has the text of training document"):
+        run_job(taught, "job-0001", monkeypatch, pulled)
+    assert not (settings.store / "jobs" / "job-0001" / "train.yaml").exists()
+
+
 def test_labels_outside_the_schema_are_no_mistakes(random_tagger: Path, schema: Schema) -> None:
     values = schema.model_dump(mode="json")
     del values["layers"]["document"], values["layers"]["stance"]["labels"]["neutral"]

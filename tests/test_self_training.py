@@ -191,7 +191,12 @@ def test_other_further_texts_are_other_work(run_file: Path, tmp_path: Path, monk
 
 def test_what_is_scored_is_no_further_text(run_file: Path, tmp_path: Path) -> None:
     held_out = "data.held_out=[article-0]"
-    for command in (["train", held_out], ["check", "--quick", held_out], ["crossval", "--no-baselines"]):
+    for command in (
+        ["train", held_out],
+        ["check", "--quick", held_out],
+        ["crossval", "--no-baselines"],
+        ["learning-curve"],
+    ):
         refused = CliRunner().invoke(app, [command[0], str(run_file), *command[1:]])
         assert refused.exit_code == 2, refused.output
         assert "has the text of training document" in refused.output

@@ -148,6 +148,14 @@ def test_groups_held_out_are_never_used(finished: Path) -> None:
     assert set(groups) == {f"article-{number}" for number in (0, 1, 2, 4, 5)}
 
 
+def test_a_text_in_several_groups_is_said(tmp_path: Path, encoders: Callable[[str], Path]) -> None:
+    path = write_sweep(tmp_path, encoders("bert"))
+    write_jsonl(tmp_path / "gold.jsonl", [*gold(6), gold(1)[0].model_copy(update={"id": "copy", "group": "other"})])
+    result = CliRunner().invoke(app, ["sweep", str(path), "--minutes", "0"])
+    assert result.exit_code == 0, result.output
+    assert "warning: data: one text is in several groups, as documents '0-1' (article-0)" in result.stderr
+
+
 def test_table_picture_and_study_tell_the_same(finished: Path) -> None:
     folder = finished / "sweep"
     table = (folder / "trials.md").read_text()

@@ -45,7 +45,7 @@ def crossval(
     """
     if settings.baselines and find_spec("pycrfsuite") is None:
         raise ConfigError("the CRF baseline", "needs python-crfsuite; pip install 'standpoint[baselines]'")
-    dealing = warned_folds(config, settings, documents, say)
+    dealing = warned_folds(config, settings.folds, documents, say)
     config = resolved(config)
     with alone(config.output, WORK):
         origin = claim(config, documents)
@@ -57,8 +57,8 @@ def crossval(
     return results, origin
 
 
-def warned_folds(config: RunConfig, settings: CrossvalConfig, documents: Sequence[Document], say: Report) -> list[Fold]:
-    """The folds, after telling what is odd about the documents and what the folds leave unlearned.
+def warned_folds(config: RunConfig, count: int | None, documents: Sequence[Document], say: Report) -> list[Fold]:
+    """The folds, `count` of them or one a group, after telling what is odd about the documents and what the folds leave unlearned.
 
     Raises:
         DocumentError: the documents cannot be learned from, or there are too few groups.
@@ -66,7 +66,7 @@ def warned_folds(config: RunConfig, settings: CrossvalConfig, documents: Sequenc
     schema = config.tagger.label_schema
     odd = usable(documents, schema)
     apart(further_texts(config), documents)
-    dealing = list(folds(documents, settings.folds))
+    dealing = list(folds(documents, count))
     for warning in [*odd, *unlearned(dealing, documents, schema)]:
         say(f"warning: {warning}")
     return dealing

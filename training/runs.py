@@ -62,7 +62,7 @@ class Texts:
         scored, further = [*held_out, *unseen], further_texts(config)
         apart([*learned, *further], scored)
         told = [f"{imported}", *([f"test data: {imported_too}"] if unseen else [])]
-        odd = [f"warning: {warning}" for warning in usable(learned, schema)]
+        odd = [f"warning: {warning}" for warning in usable(learned, schema, scored)]
         return cls(learned, scored, further, told, odd)
 
 

@@ -18,9 +18,8 @@ from annotations.document import Document
 from annotations.errors import ConfigError
 from annotations.schema import Schema
 from training.config import LearningCurveConfig, RunConfig
-from training.crossval import WORK, claim, kept_predictions, safe_name
-from training.folds import CURVE, Fold, folds, learnable, occurring, scheme, unlearned, used_labels
-from training.preflight.gate import usable
+from training.crossval import WORK, claim, kept_predictions, safe_name, warned_folds
+from training.folds import CURVE, Fold, learnable, occurring, scheme, used_labels
 from training.recipe import resolved
 from training.run_directory import alone
 
@@ -62,11 +61,8 @@ def learning_curve(
         DocumentError: the documents cannot be learned from, or there are too few groups with annotations.
     """
     schema = config.tagger.label_schema
-    odd = usable(documents, schema)
-    dealing = list(folds(documents, settings.folds))
-    warnings = [*odd, *unlearned(dealing, documents, schema)]
-    tasks = list(planned(dealing, settings, schema))
-    for warning in [*warnings, *_idle(documents, schema), *_lacking(tasks, documents, schema)]:
+    tasks = list(planned(warned_folds(config, settings.folds, documents, say), settings, schema))
+    for warning in [*_idle(documents, schema), *_lacking(tasks, documents, schema)]:
         say(f"warning: {warning}")
     config = resolved(config)
     with alone(config.output, WORK):

@@ -321,7 +321,7 @@ def _together(documents: Iterable[Document], name: str, key: Callable[..., Any])
 
 
 def leakage_warnings(data: Data) -> Iterator[Finding]:
-    """Groups on both sides, texts in several groups, and texts that share most of their wording across groups."""
+    """Groups on both sides, and texts in several groups."""
     shared = {document.fold for document in data.learned} & {document.fold for document in data.scored}
     if shared:
         yield Finding(
@@ -336,10 +336,14 @@ def leakage_warnings(data: Data) -> Iterator[Finding]:
         if len({document.fold for document in same}) > 1:
             names = " and ".join(f"{document.id!r} ({document.fold})" for document in same)
             yield Finding("data", f"one text is in several groups, as documents {names}; give them one `group`")
-    yield from _near(data, [same[0] for same in texts.values()])
 
 
-def _near(data: Data, distinct: Sequence[Document]) -> Iterator[Finding]:
+def near_duplicate_warnings(data: Data) -> Iterator[Finding]:
+    """Texts that share most of their wording across groups; to find them takes time."""
+    first: dict[str, Document] = {}
+    for document in data.documents:
+        first.setdefault(document.text, document)
+    distinct = [*first.values()]
     learned = {document.id for document in data.learned}
     for later, earlier, share in near_duplicates([d.text for d in distinct], [d.fold for d in distinct], SIMILAR):
         one, other = distinct[later], distinct[earlier]

@@ -11,11 +11,19 @@ from annotations.document import Document
 from annotations.errors import DocumentError
 from annotations.schema import Schema
 from training.preflight.config import Finding
-from training.preflight.data import Data, conflict_problems, conflict_warnings, missing_problems, rare, tally
+from training.preflight.data import (
+    Data,
+    conflict_problems,
+    conflict_warnings,
+    leakage_warnings,
+    missing_problems,
+    rare,
+    tally,
+)
 
 
-def usable(learned: Sequence[Document], schema: Schema) -> list[str]:
-    """What somebody should know of documents to learn from: labels with hardly an example, contradictory labels.
+def usable(learned: Sequence[Document], schema: Schema, scored: Sequence[Document] = ()) -> list[str]:
+    """What somebody should know of documents to learn from: labels with hardly an example, contradictory labels, `leaks`.
 
     Raises:
         DocumentError: there is none, a layer is annotated in none of them, or two annotate one text's spans differently.
@@ -23,7 +31,15 @@ def usable(learned: Sequence[Document], schema: Schema) -> list[str]:
     data = Data(learned=[*learned])
     if problems := [*missing_problems(data, schema), *conflict_problems(learned, schema)]:
         raise DocumentError("training data", [_sentence(problem) for problem in problems])
-    return [_sentence(finding) for finding in _warnings(data, schema)]
+    return [*(_sentence(finding) for finding in _warnings(data, schema)), *leaks(learned, scored)]
+
+
+def leaks(learned: Sequence[Document], scored: Sequence[Document] = ()) -> list[str]:
+    """How what is scored, now or in a fold, may be known from what is learned: one text in several groups, groups on both sides.
+
+    Near-duplicates are looked for by `standpoint check` alone, as that takes time.
+    """
+    return [_sentence(finding) for finding in leakage_warnings(Data(learned=[*learned], scored=[*scored]))]
 
 
 def _warnings(data: Data, schema: Schema) -> Iterator[Finding]:

@@ -31,6 +31,7 @@ from training.preflight.data import (
     leakage_warnings,
     missing_problems,
     missing_warnings,
+    near_duplicate_warnings,
     read_data,
     tally,
 )
@@ -123,6 +124,7 @@ def _look_at_data(settings: Settings, config: RunConfig, found: Preflight) -> Da
     found.warnings += conflict_problems(data.scored, schema)
     found.warnings += conflict_warnings(data.documents, schema)
     found.warnings += leakage_warnings(data)
+    found.warnings += near_duplicate_warnings(data)
     return data
 
 

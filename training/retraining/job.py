@@ -24,6 +24,7 @@ from inference.checkpoint_files import version
 from inference.model_store import ModelStore
 from inference.tagger import Tagger
 from training.config import RunConfig
+from training.folds import apart
 from training.reports.evaluation import bare
 from training.retraining.config import TOKEN, ServeConfig
 from training.retraining.data import divide
@@ -31,6 +32,7 @@ from training.retraining.jobs import Job, Json, State
 from training.run_directory import RunDirectory, resolved_yaml
 from training.runs import train
 from training.shell import quiet_libraries
+from training.unlabelled import further_texts
 
 CUT_SHORT = 75
 NICENESS = 10
@@ -70,6 +72,7 @@ def prepare(job: Job) -> None:
             f"project {settings.project}", "has no annotation that counts; annotate some, or set policy"
         )
     parts = divide(documents, config, settings.evaluation)
+    apart(further_texts(config), parts.scored)
     write_jsonl(job.folder / "train.jsonl", parts.learned)
     write_jsonl(job.folder / "evaluation.jsonl", parts.scored)
     job.tell(State.PULLING, pulled=pulled, data=parts.counts)

@@ -86,7 +86,7 @@ def out_of_fold(
         ConfigError: `output` holds folds of another config, data or encoder, or another process is at work there.
         DocumentError: the documents cannot be learned from, or there are too few groups; nothing is written then.
     """
-    dealing = warned_folds(config, settings, documents, say)
+    dealing = warned_folds(config, settings.folds, documents, say)
     config = resolved(config)
     with alone(config.output, "search for suspect labels", "--output"):
         begun = any((config.output / KEPT).rglob("*.npz"))

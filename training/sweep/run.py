@@ -23,6 +23,7 @@ from inference.checkpoint import from_encoder
 from training.config import RunConfig
 from training.folds import folds, learnable
 from training.gold import documents_to_learn
+from training.preflight.gate import leaks
 from training.recipe import resolved
 from training.run_directory import RunDirectory, alone
 from training.sweep import report as sweep_report
@@ -51,6 +52,8 @@ def sweep(settings: SweepConfig, *, workers: int, minutes: float | None, say: Sa
     if "encoder" not in settings.space:
         config = resolved(config)
     documents = documents_to_learn(config, say)
+    for warning in leaks(documents):
+        say(f"warning: {warning}")
     steps = checked_steps(settings, config, documents)
     check_arguments(config, settings.output)
     check_encoders(settings, config)
