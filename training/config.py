@@ -12,6 +12,37 @@ from annotations.errors import did_you_mean
 from inference.checkpoint_files import DEFAULT_ENCODER
 from inference.config import TaggerConfig
 
+OURS = {
+    "output_dir": "output",
+    "learning_rate": "optimizer.lr",
+    "num_train_epochs": "epochs",
+    "seed": "seed",
+    "per_device_train_batch_size": "batch_tokens",
+    "auto_find_batch_size": "batch_tokens",
+    "train_sampling_strategy": "batch_tokens",
+    "weight_decay": "optimizer.weight_decay",
+    "warmup_steps": "optimizer.warmup",
+    "bf16": "bf16",
+}
+"""Arguments of transformers' TrainingArguments that a run has a setting of its own for."""
+EVALUATED = (
+    *("do_eval", "do_predict", "load_best_model_at_end", "metric_for_best_model", "greater_is_better"),
+    *("per_device_eval_batch_size", "prediction_loss_only", "batch_eval_metrics", "include_for_metrics"),
+    *("bf16_full_eval", "fp16_full_eval"),
+)
+"""Those about evaluation, beside the ones that begin with `eval_`."""
+LOADER = "batches come from a loader of our own; take it out"
+UNHEARD = {
+    "label_smoothing_factor": "the loss is our own and takes labels as they are; take it out",
+    "dataloader_drop_last": "batches are cut by `batch_tokens`, and every window is learned from; take it out",
+    "dataloader_prefetch_factor": LOADER,
+    "dataloader_multiprocessing_context": LOADER,
+    "dataloader_in_order": LOADER,
+    "use_liger_kernel": "it has no kernel for our network; take it out",
+    "resume_from_checkpoint": "a run goes on from its own folder by itself, and `encoder` names what it starts from",
+}
+"""Those that our Trainer does not ask for, and why."""
+
 
 class DataConfig(Config):
     """Annotated documents: `.jsonl` of Documents, or `.json` exported from Label Studio."""
@@ -124,22 +155,13 @@ class RunConfig(Config):
         from transformers import TrainingArguments
 
         known = {field.name for field in fields(TrainingArguments) if field.init}
-        ours = {
-            "output_dir": "output",
-            "learning_rate": "optimizer.lr",
-            "num_train_epochs": "epochs",
-            "seed": "seed",
-            "per_device_train_batch_size": "batch_tokens",
-            "train_sampling_strategy": "batch_tokens",
-            "weight_decay": "optimizer.weight_decay",
-            "warmup_steps": "optimizer.warmup",
-            "bf16": "bf16",
-        }
-        for key in values:
-            if key in ours:
-                raise ValueError(f"{key!r} is set through `{ours[key]}`")
-            if key in ("eval_strategy", "do_eval", "load_best_model_at_end"):
+        for key, value in values.items():
+            if key in OURS:
+                raise ValueError(f"{key!r} is set through `{OURS[key]}`")
+            if key.startswith("eval_") or key in EVALUATED or (key, value) == ("save_strategy", "best"):
                 raise ValueError(f"{key!r}: nothing is evaluated while training; name unseen data in data.test")
+            if key in UNHEARD:
+                raise ValueError(f"{key!r} would have no effect: {UNHEARD[key]}")
             if key not in known:
                 raise ValueError(f"{key!r} is no argument of TrainingArguments; {did_you_mean(key, known)}")
         return values
