@@ -114,6 +114,30 @@ def test_what_is_odd_is_said_and_kept(encoders: Encoders, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("{lr_scheduler_type: cosine_with_min_lr}", "One of min_lr or min_lr_rate should be set"),
+        ("{lr_scheduler_type: polynomial, lr_scheduler_kwargs: {pover: 2}}", "unexpected keyword argument 'pover'"),
+        ("{optim: galore_adamw}", "galore"),
+        ("{adam_beta1: 2.0}", "Invalid beta parameter"),
+        ("{dataloader_persistent_workers: true}", "needs num_workers > 0"),
+    ],
+)
+def test_an_optimizer_or_schedule_that_cannot_be_made_is_refused(
+    value: str, told: str, encoders: Encoders, tmp_path: Path
+) -> None:
+    path = written(tmp_path, encoders("bert"), gold(2))
+    for command in (*COMMANDS, ("labels", "suspects", "--output", str(tmp_path / "run"))):
+        said = refused(*command, path, f"trainer={value}")
+        assert "trainer: training cannot begin with it" in said
+        assert told in said
+    checked = CliRunner().invoke(app, ["check", str(path), f"trainer={value}", "--quick"])
+    assert checked.exit_code == 2
+    assert told in checked.stdout
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
     "command",
     [
         "train",

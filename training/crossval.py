@@ -24,6 +24,7 @@ from training.recipe import resolved
 from training.reports.evaluation import bare
 from training.run_directory import RunDirectory, alone
 from training.self_training import learn
+from training.trainer import check_arguments
 from training.unlabelled import further_texts
 
 Report = Callable[[str], None]
@@ -47,6 +48,7 @@ def crossval(
         raise ConfigError("the CRF baseline", "needs python-crfsuite; pip install 'standpoint[baselines]'")
     dealing = warned_folds(config, settings.folds, documents, say)
     config = resolved(config)
+    check_arguments(config, config.output)
     with alone(config.output, WORK):
         origin = claim(config, documents)
         results = {"tagger": [_round(config, settings, seed, dealing, say) for seed in settings.seeds]}

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase, Trainer, TrainingArguments, set_seed
+from torch.utils.data import DataLoader, TensorDataset
+from transformers import PreTrainedTokenizerBase, Trainer, TrainingArguments, get_scheduler, set_seed
 
 from annotations.document import Document
 from annotations.errors import ConfigError, DocumentError, first_line
@@ -36,6 +37,9 @@ from training.tracking import TENSORBOARD, event_writers, require_trackers
 
 LAYER = re.compile(r"^encoder\.(?:.+\.)?layers?\.(\d+)\.")
 """The place of a parameter's layer in its name, in BERT's family and in ModernBERT's."""
+
+REHEARSED = 100
+"""Steps of a schedule that is made to see whether it can be."""
 
 
 class LayerTrainer(Trainer):
@@ -236,11 +240,25 @@ def check_arguments(config: RunConfig, folder: Path) -> None:
         require_peft()
         if config.trainer.get("fsdp"):
             raise ConfigError("lora", "does not go with trainer.fsdp; take one of them out")
+    doing = "TrainingArguments refuses it"
     try:
         # Whether a value of `trainer` is refused depends on no rate, and the encoder may be one that cannot be looked at.
-        arguments(completed(config, TINY), folder)
+        made, doing = arguments(completed(config, TINY), folder), "training cannot begin with it"
+        _rehearse(made)
     except (TypeError, ValueError, ImportError) as error:
-        raise ConfigError("trainer", f"TrainingArguments refuses it: {' '.join(str(error).split())}") from error
+        raise ConfigError("trainer", f"{doing}: {' '.join(str(error).split())}") from error
+
+
+def _rehearse(args: TrainingArguments) -> None:
+    """Make loader, optimizer and schedule of next to nothing. Raises what other libraries raise of values that do not fit."""
+    workers, persistent = args.dataloader_num_workers, args.dataloader_persistent_workers
+    DataLoader(TensorDataset(torch.zeros(1)), num_workers=workers, persistent_workers=persistent)
+    kind, values = Trainer.get_optimizer_cls_and_kwargs(args)
+    optimizer = kind([nn.Parameter(torch.zeros(1))], **values)
+    named = args.lr_scheduler_kwargs
+    # Given as a string it was parsed before.
+    assert not isinstance(named, str)
+    get_scheduler(args.lr_scheduler_type, optimizer, args.get_warmup_steps(REHEARSED), REHEARSED, named)
 
 
 def trainer_for(

@@ -22,6 +22,7 @@ from training.crossval import WORK, claim, kept_predictions, safe_name, warned_f
 from training.folds import CURVE, Fold, learnable, occurring, scheme, used_labels
 from training.recipe import resolved
 from training.run_directory import alone
+from training.trainer import check_arguments
 
 STEPS = 6
 Say = Callable[[str], None]
@@ -65,6 +66,7 @@ def learning_curve(
     for warning in [*_idle(documents, schema), *_lacking(tasks, documents, schema)]:
         say(f"warning: {warning}")
     config = resolved(config)
+    check_arguments(config, config.output)
     with alone(config.output, WORK):
         origin = claim(config, documents)
         predicted = _predictions(config, settings, tasks, say)

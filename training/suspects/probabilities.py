@@ -26,6 +26,7 @@ from training.folds import Fold, scheme
 from training.recipe import resolved
 from training.reports.evaluation import bare
 from training.run_directory import RunDirectory, alone
+from training.trainer import check_arguments
 
 KEPT = "probabilities"
 """Folder of a run's output in which probabilities are kept, fold by fold."""
@@ -88,6 +89,7 @@ def out_of_fold(
     """
     dealing = warned_folds(config, settings.folds, documents, say)
     config = resolved(config)
+    check_arguments(config, config.output)
     with alone(config.output, "search for suspect labels", "--output"):
         begun = any((config.output / KEPT).rglob("*.npz"))
         RunDirectory(config.output).claim(config, documents, begun=begun)
