@@ -68,6 +68,11 @@ class ServerError(StandpointError):
     """A Label Studio server that is down, refuses, or answers something unexpected."""
 
 
+def to_install(extra: str) -> str:
+    """What brings the packages of an extra. On the package index `standpoint` is somebody else's project."""
+    return f"pip install '.[{extra}]' in Standpoint's folder"
+
+
 def first_line(error: BaseException) -> str:
     """What another library's error says, on one line; its name where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

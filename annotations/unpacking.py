@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from annotations.errors import ConfigError
+from annotations.errors import ConfigError, to_install
 
 PACKED = (".xz", ".gz", ".zst", ".bz2")
 _LONG_WINDOW = 1 << 31
@@ -76,6 +76,5 @@ def _unpacker(path: Path) -> tuple[Callable[[], _Unpacker], type[Exception]]:
     try:
         import zstandard
     except ImportError as error:
-        need = "`.zst` needs the package zstandard: pip install 'standpoint[pretraining]'"
-        raise ConfigError(path, need) from error
+        raise ConfigError(path, f"`.zst` needs the package zstandard; {to_install('pretraining')}") from error
     return zstandard.ZstdDecompressor(max_window_size=_LONG_WINDOW).decompressobj, zstandard.ZstdError

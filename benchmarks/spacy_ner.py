@@ -12,7 +12,7 @@ from typing import Any
 
 from word_rows import Row
 
-from annotations.errors import ConfigError
+from annotations.errors import ConfigError, to_install
 
 SETTINGS: dict[str, Any] = {"epochs": 30, "least_steps": 1600, "most_steps": 20_000, "dropout": 0.1}
 BATCH_WORDS = (100, 1000, 1.001)
@@ -27,7 +27,7 @@ def installed() -> str:
     try:
         import spacy
     except ImportError as error:
-        raise ConfigError("spaCy's NER", "needs spacy; pip install 'standpoint[spacy]'") from error
+        raise ConfigError("spaCy's NER", f"needs spacy; {to_install('spacy')}") from error
     return str(spacy.__version__)
 
 

@@ -370,12 +370,12 @@ def test_what_is_not_installed_is_named(job: Settings, monkeypatch: pytest.Monke
         monkeypatch.setitem(sys.modules, package, None)
     (tmp_path / "x.parquet").touch()
     (tmp_path / "x.jsonl.zst").touch()
-    with pytest.raises(ConfigError, match=r"pyarrow; pip install 'standpoint\[archives\]'"):
+    with pytest.raises(ConfigError, match=r"pyarrow; pip install '\.\[archives\]'"):
         run(job, form="parquet")
     for name, package in (("x.parquet", "pyarrow"), ("x.jsonl.zst", "zstandard")):
-        with pytest.raises(ConfigError, match=rf"needs {package} to be read; pip install 'standpoint\[archives\]'"):
+        with pytest.raises(ConfigError, match=rf"needs {package} to be read; pip install '\.\[archives\]'"):
             run(job, input=tmp_path / name, form="jsonl")
-    with pytest.raises(ConfigError, match=r"needs the package ray; pip install 'standpoint\[ray\]'"):
+    with pytest.raises(ConfigError, match=r"needs the package ray; pip install '\.\[ray\]'"):
         tag_archive(job, cluster("local", 1), lambda _: None)
     run(job, form="auto")
     assert (job.output / "part-000000.jsonl").exists()

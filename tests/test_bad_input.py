@@ -180,7 +180,7 @@ def _without_extras(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_a_missing_extra_is_named(tmp_path: Path) -> None:
     done = _without_extras("train", "configs/train.yaml", f"output={tmp_path / 'run'}")
     assert done.returncode == 2
-    assert "standpoint[training]" in done.stderr
+    assert "pip install '.[training]'" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -191,7 +191,7 @@ def test_a_round_without_its_extra_names_it(arguments: tuple[str, ...], monkeypa
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", "x")
     done = _without_extras("labels", *arguments)
     assert done.returncode == 2
-    assert "standpoint[labelstudio]" in done.stderr
+    assert "pip install '.[labelstudio]'" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -242,7 +242,7 @@ def test_without_spacy_the_message_names_the_extra(tmp_path: Path) -> None:
     command = [sys.executable, "-c", code, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 2
-    assert "pip install 'standpoint[spacy]'" in done.stderr
+    assert "pip install '.[spacy]'" in done.stderr
 
 
 @pytest.mark.skipif(not DATA, reason="STANDPOINT_DATA names no folder with the public sets")

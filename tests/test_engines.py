@@ -300,11 +300,11 @@ def test_what_cannot_run_says_why(folder: Path, tmp_path: Path, monkeypatch: pyt
         with pytest.raises(ConfigError, match="bfloat16"):
             Tagger.load(folder, engine=name)
     monkeypatch.setattr(choice, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"pip install 'standpoint\[openvino\]'"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[openvino\]'"):
         Tagger.load(folder, engine="openvino")
     monkeypatch.setattr(choice, "find_spec", lambda name: True)
     monkeypatch.setattr(export, "package", lambda name: None)
-    with pytest.raises(ConfigError, match=r"onnx, onnxscript: pip install 'standpoint\[onnx\]'"):
+    with pytest.raises(ConfigError, match=r"onnx, onnxscript; pip install '\.\[onnx\]'"):
         export.export(folder, "onnx")
 
 

@@ -201,6 +201,13 @@ def test_nothing_tracked_names_a_machine() -> None:
             assert not [word for word in words if word in text], path
 
 
+def test_nothing_is_installed_by_a_name_that_is_another_projects() -> None:
+    for path in tracked():
+        if path.suffix in {".py", ".md", ".yaml", ".toml", ".html", ""} and path.name != "test_house.py":
+            found = re.search(r"pip install [^`;\n]*\bstandpoint\b", (ROOT / path).read_text("utf-8"))
+            assert not found, (path, found and found[0])
+
+
 def _restated(values: dict[str, object], model: type[BaseModel], path: str = "") -> list[str]:
     """Keys that say what the default says already."""
     found = []

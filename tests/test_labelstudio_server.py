@@ -171,4 +171,4 @@ def test_only_the_door_needs_the_sdk() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
-    assert "pip install 'standpoint[labelstudio]'" in done.stdout
+    assert "pip install '.[labelstudio]'" in done.stdout

@@ -148,7 +148,7 @@ def test_without_peft_the_extra_is_named(encoders: Encoders, tmp_path: Path, mon
     write_jsonl(tmp_path / "gold.jsonl", gold(2))
     path = write_run(tmp_path, "configs/schema.yaml", tmp_path / "gold.jsonl", encoders("bert"), lora={})
     monkeypatch.setitem(sys.modules, "peft", None)
-    assert "pip install 'standpoint[lora]'" in refused("train", path)
+    assert "pip install '.[lora]'" in refused("train", path)
     assert not (tmp_path / "run").exists()
     assert [problem.where for problem in preflight(path, quick=True).problems] == ["lora"]
 

@@ -179,7 +179,7 @@ def test_zst_frames_to_skip_and_a_missing_package(tmp_path: Path, monkeypatch: p
     path.write_bytes(b"\x50\x2a\x4d\x18\x03\0\0\0abc" + PACK[".zst"](b"Text."))
     assert read(path) == [["Text."]]
     monkeypatch.setitem(sys.modules, "zstandard", None)
-    with pytest.raises(ConfigError, match=r"a\.txt\.zst: .*pip install 'standpoint\[pretraining\]'"):
+    with pytest.raises(ConfigError, match=r"a\.txt\.zst: .*pip install '\.\[pretraining\]'"):
         read(path)
 
 
@@ -239,7 +239,7 @@ def test_a_cut_column_file_is_told(tmp_path: Path, name: str) -> None:
 def test_a_missing_package_for_datasets_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str) -> None:
     save([["a"]], tmp_path / "saved")
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ConfigError, match=r"saved: needs the package datasets: pip install 'standpoint\[training\]'"):
+    with pytest.raises(ConfigError, match=r"saved: needs the package datasets; pip install '\.\[training\]'"):
         read(tmp_path / "saved")
 
 

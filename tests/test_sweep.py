@@ -334,7 +334,7 @@ def test_a_sweep_without_optuna_names_the_extra(tmp_path: Path, encoders: Callab
     code += "from training.cli import main\nmain()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "standpoint[sweep]" in done.stderr
+    assert "pip install '.[sweep]'" in done.stderr
 
 
 def test_a_space_is_written_dotted_or_nested(tmp_path: Path, encoders: Callable[[str], Path]) -> None:

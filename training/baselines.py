@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from annotations.comparison import units
 from annotations.document import Document, Label, Labels, Span
-from annotations.errors import ConfigError
+from annotations.errors import ConfigError, to_install
 from annotations.schema import Kind, Layer, Schema
 from annotations.sentences import Bounds, covering, sentences
 
@@ -114,8 +114,7 @@ def _train_crf(sequences: Iterable[Tagged], path: Path) -> Any:
     try:
         import pycrfsuite
     except ImportError as error:
-        remedy = "needs python-crfsuite; pip install 'standpoint[baselines]'"
-        raise ConfigError("the CRF baseline", remedy) from error
+        raise ConfigError("the CRF baseline", f"needs python-crfsuite; {to_install('baselines')}") from error
     trainer = pycrfsuite.Trainer(algorithm="lbfgs", params=CRF_SETTINGS, verbose=False)
     for features, tags in sequences:
         trainer.append(features, tags)

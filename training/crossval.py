@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from annotations.document import Document
-from annotations.errors import ConfigError
+from annotations.errors import ConfigError, to_install
 from annotations.storage import read_jsonl, write_jsonl
 from inference.tagger import Tagger
 from training.baselines import Baseline, crf_baseline, label_baselines
@@ -45,7 +45,7 @@ def crossval(
         DocumentError: the documents cannot be learned from, or there are too few groups; nothing is written then.
     """
     if settings.baselines and find_spec("pycrfsuite") is None:
-        raise ConfigError("the CRF baseline", "needs python-crfsuite; pip install 'standpoint[baselines]'")
+        raise ConfigError("the CRF baseline", f"needs python-crfsuite; {to_install('baselines')}")
     dealing = warned_folds(config, settings.folds, documents, say)
     config = resolved(config)
     check_arguments(config, config.output)

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 
 from torch import nn
 
-from annotations.errors import ConfigError
+from annotations.errors import ConfigError, to_install
 from inference.model import StandpointModel
 from training.config import LoraConfig
 
@@ -23,7 +23,7 @@ OUTSIDE = ("embeddings", "pooler")
 def require_peft() -> None:
     """Raise ConfigError where peft is not installed."""
     if find_spec("peft") is None:
-        raise ConfigError("lora", "needs the package 'peft'; pip install 'standpoint[lora]', or take lora out")
+        raise ConfigError("lora", f"needs the package 'peft'; {to_install('lora')}, or take lora out")
 
 
 def adapt(model: StandpointModel, settings: LoraConfig) -> None:

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from annotations.document import claim
-from annotations.errors import StandpointError
+from annotations.errors import StandpointError, to_install
 
 Overrides = Annotated[list[str] | None, typer.Argument(help="settings to override, such as optimizer.lr=3e-4")]
 ConfigPath = Annotated[Path, typer.Argument(help="YAML file of the run")]
@@ -62,7 +62,7 @@ def reported(command: Callable[..., None]) -> Callable[..., None]:
         except ModuleNotFoundError as error:
             if error.name not in EXTRA:
                 raise
-            remedy = f"pip install 'standpoint[{EXTRA[error.name]}]'"
+            remedy = to_install(EXTRA[error.name])
             typer.echo(f"standpoint: this command needs the package {error.name!r}; {remedy}", err=True)
             raise typer.Exit(2) from error
 

@@ -14,11 +14,11 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations.integration_utils import rewrite_logs
 
-from annotations.errors import ConfigError
+from annotations.errors import ConfigError, to_install
 
 TENSORBOARD = "tensorboard"
 REMEDIES = {
-    TENSORBOARD: "pip install 'standpoint[tracking]'",
+    TENSORBOARD: to_install("tracking"),
     "mlflow": "pip install mlflow",
     "wandb": "pip install wandb",
 }

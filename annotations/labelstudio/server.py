@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
-from annotations.errors import DocumentError, ServerError
+from annotations.errors import DocumentError, ServerError, to_install
 from annotations.labelstudio.shapes import Json, labelling_config
 from annotations.schema import Schema
 
@@ -23,7 +23,7 @@ try:
     from label_studio_sdk.client import LabelStudio
     from label_studio_sdk.core.api_error import ApiError
 except ImportError as missing:
-    raise ServerError("Label Studio's SDK is not installed; run: pip install 'standpoint[labelstudio]'") from missing
+    raise ServerError(f"Label Studio's SDK is not installed; {to_install('labelstudio')}") from missing
 
 SECONDS, EXPORT_SECONDS = 60.0, 1800
 TELL_SECONDS = 10.0

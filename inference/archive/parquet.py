@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from annotations.document import Document, plain_labels
-from annotations.errors import ConfigError, first_line
+from annotations.errors import ConfigError, first_line, to_install
 from annotations.schema import Kind, Schema
 
 COLUMNS = ("id", "text", "target", "group")
@@ -166,5 +166,5 @@ def _pyarrow() -> Any:
     try:
         import pyarrow
     except ImportError as error:
-        raise ConfigError("Parquet", "needs the package pyarrow; pip install 'standpoint[archives]'") from error
+        raise ConfigError("Parquet", f"needs the package pyarrow; {to_install('archives')}") from error
     return pyarrow

@@ -17,7 +17,7 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from annotations.errors import ConfigError, JobError, StandpointError, first_line
+from annotations.errors import ConfigError, JobError, StandpointError, first_line, to_install
 from inference.archive.settings import Settings
 from inference.archive.shards import Outcome, Shard
 
@@ -46,7 +46,7 @@ def _connected(address: str, actors: int | None, settings: Settings) -> Iterator
     try:
         import ray
     except ImportError as error:
-        raise ConfigError("--ray", "needs the package ray; pip install 'standpoint[ray]'") from error
+        raise ConfigError("--ray", f"needs the package ray; {to_install('ray')}") from error
     own = not ray.is_initialized()
     if own:
         _init(ray, address, actors, settings.threads)

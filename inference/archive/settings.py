@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from annotations.errors import ConfigError, did_you_mean
+from annotations.errors import ConfigError, did_you_mean, to_install
 from inference.archive.sources import Survey, installed
 from inference.archive.writing import write_durably
 from inference.engines import artefacts
@@ -84,7 +84,7 @@ def resolved_format(form: str) -> str:
     if form not in FORMATS:
         raise ConfigError("--format", f"an archive has no {form!r}; {did_you_mean(form, FORMATS)}")
     if form == "parquet" and not there:
-        raise ConfigError("--format parquet", "needs the package pyarrow; pip install 'standpoint[archives]'")
+        raise ConfigError("--format parquet", f"needs the package pyarrow; {to_install('archives')}")
     return form
 
 

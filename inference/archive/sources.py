@@ -11,7 +11,7 @@ from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 
-from annotations.errors import ConfigError
+from annotations.errors import ConfigError, to_install
 from annotations.unpacking import PACKED
 
 SAMPLE = 1 << 16
@@ -105,7 +105,7 @@ def survey(place: Path) -> Survey:
     if not found.files:
         raise ConfigError(place, "holds no file that is read: .txt, .jsonl, .ndjson (packed or not), .parquet")
     if absent := [name for name in sorted(needed) if not installed(name)]:
-        raise ConfigError(place, f"needs {' and '.join(absent)} to be read; pip install 'standpoint[archives]'")
+        raise ConfigError(place, f"needs {' and '.join(absent)} to be read; {to_install('archives')}")
     found.fingerprint = digest.hexdigest()[:16]
     return found
 

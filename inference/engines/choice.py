@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import torch
 
-from annotations.errors import CheckpointError, ConfigError, did_you_mean, first_line
+from annotations.errors import CheckpointError, ConfigError, did_you_mean, first_line, to_install
 from inference.engines import artefacts
 from inference.engines.engine import Encode, Engine
 from inference.hardware import cpu_has_bf16, has_int8
@@ -110,7 +110,7 @@ def hindrance(name: str) -> str | None:
     kind = ENGINES[name]
     if find_spec(kind.needs) is None:
         extra = name.partition("-")[0]
-        return f"needs the package {kind.needs}: pip install 'standpoint[{extra}]'"
+        return f"needs the package {kind.needs}; {to_install(extra)}"
     if kind.gpu and not torch.cuda.is_available():
         return "needs a GPU that PyTorch sees; there is none here"
     if kind.bf16 and not _bf16(kind):

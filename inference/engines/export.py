@@ -17,7 +17,7 @@ import numpy as np
 
 from annotations.comparison import compare
 from annotations.document import Document
-from annotations.errors import CheckpointError, ConfigError
+from annotations.errors import CheckpointError, ConfigError, to_install
 from annotations.schema import Kind as LayerKind
 from inference import checkpoint
 from inference.decoding import Answer
@@ -102,7 +102,7 @@ def _missing_exporter(name: str) -> str | None:
     needed = ["onnx", "onnxscript", *(["nncf"] if name == "openvino-int8" else [])]
     missing = [one for one in needed if package(one) is None]
     extra = name.partition("-")[0]
-    return f"to export it needs {', '.join(missing)}: pip install 'standpoint[{extra}]'" if missing else None
+    return f"to export it needs {', '.join(missing)}; {to_install(extra)}" if missing else None
 
 
 def _write(name: str, path: str | Path, tagger: Tagger, part: Path) -> None:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from annotations.errors import StandpointError
+from annotations.errors import StandpointError, to_install
 
 PACKAGES = ("fastapi", "starlette", "uvicorn", "prometheus_client")
 
@@ -28,7 +28,7 @@ def main() -> int:
     except ModuleNotFoundError as error:
         if error.name not in PACKAGES:
             raise
-        _say(f"standpoint: serving needs the package {error.name!r}; pip install 'standpoint[serve]'")
+        _say(f"standpoint: serving needs the package {error.name!r}; {to_install('serve')}")
         return 2
     except KeyboardInterrupt:
         return 130

@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from annotations.errors import ConfigError, DocumentError, did_you_mean
+from annotations.errors import ConfigError, DocumentError, did_you_mean, to_install
 
 COLUMNAR = (".parquet", ".arrow")
 ROWS = 256
@@ -33,8 +33,7 @@ def column(path: Path, field: str) -> Iterator[str]:
         if path.is_dir():
             import_module("datasets")
     except ImportError as error:
-        need = "needs the package datasets: pip install 'standpoint[training]'"
-        raise ConfigError(path, need) from error
+        raise ConfigError(path, f"needs the package datasets; {to_install('training')}") from error
     number = 0
     try:
         for number, value in enumerate(chain.from_iterable(_values(path, field)), 1):
