@@ -16,10 +16,11 @@ from typer.testing import CliRunner
 from annotations.agreement.counts import overlapping
 from annotations.agreement.measures import NO_MARK, NO_PAIR, ONE_LABEL
 from annotations.agreement.overview import Agreement, agreement
-from annotations.agreement.readings import read
+from annotations.agreement.readings import from_export, read
 from annotations.agreement.text import agreement_text
 from annotations.document import Document, Label, Labels, Span
 from annotations.errors import DocumentError
+from annotations.labelstudio.shapes import Json
 from annotations.schema import Schema
 from annotations.sentences import Bounds, sentence_labels
 from annotations.storage import write_jsonl
@@ -369,3 +370,49 @@ def test_who_only_ruled_on_others_is_no_annotator() -> None:
     assert any(remark.startswith("user 1: made ground truth of the others' annotations") for remark in remarks)
     assert list(read([gold], schema, ["1", "2"])[0]) == ["user 1", "user 2"]
     assert list(read([EXPORT], schema)[0]) == ["user 2", "user 3"]
+
+
+def voted(number: int, *votes: tuple[int, str, bool]) -> Json:
+    """A task for the layer `whole`, where each vote is (user, label, is it ground truth)."""
+    annotations = [
+        {
+            "id": 10 * number + place,
+            "completed_by": user,
+            "ground_truth": truth,
+            "result": [{"id": "d", "from_name": "whole", "type": "choices", "value": {"choices": [label]}}],
+        }
+        for place, (user, label, truth) in enumerate(votes)
+    ]
+    data = {"text": TEXT, "doc_id": f"a{number}", "layers": ["whole"]}
+    return {"id": number, "data": data, "annotations": annotations}
+
+
+def test_a_ruling_on_a_dispute_of_others_is_no_reading() -> None:
+    """Three annotators, two an article, the third settles their disputes; user 1's own reading became ground truth."""
+    tasks = [
+        voted(0, (1, "pro", False), (2, "con", False), (3, "pro", True)),
+        voted(1, (1, "con", False), (2, "pro", False), (3, "con", True)),
+        voted(2, (1, "pro", True), (3, "pro", False)),
+        voted(3, (2, "con", False), (3, "pro", False), (1, "con", True)),
+    ]
+    expected = {"user 1": ["a0", "a1", "a2"], "user 2": ["a0", "a1", "a3"], "user 3": ["a2", "a3"]}
+    for users in (None, ["1", "2", "3"]):
+        found, remarks = from_export(tasks, SCHEMA, users)
+        assert {name: [one.id for one in documents] for name, documents in found.items()} == expected
+        assert [(remark[:6], remark[-1]) for remark in remarks] == [("user 1", "1"), ("user 3", "2")]
+    before = [{**task, "annotations": [a for a in task["annotations"] if a["id"] % 10 < 2]} for task in tasks]
+    alphas = [
+        agreement(from_export(each, SCHEMA)[0], SCHEMA, resamples=100).layers["whole"].measures["alpha"].value
+        for each in (before, tasks)
+    ]
+    assert alphas[0] == alphas[1]
+
+
+def test_ones_own_reading_that_became_ground_truth_stays_a_reading() -> None:
+    tasks = [voted(n, (1, "pro", True), (2, "pro", False), (3, "pro", False)) for n in range(3)]
+    found, remarks = from_export(tasks, SCHEMA)
+    assert (list(found), remarks) == (["user 1", "user 2", "user 3"], [])
+    tasks.append(voted(3, (1, "pro", False), (2, "con", False), (3, "pro", False), (1, "con", True)))
+    found, remarks = from_export(tasks, SCHEMA)
+    assert [one.labels["whole"] for one in found["user 1"]] == [Label(label="pro")] * 4
+    assert not remarks

@@ -6,6 +6,7 @@ A reading is one annotator's Document. Annotators go by name: the file's, the e-
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +14,15 @@ from annotations.comparison import by_id
 from annotations.document import Document
 from annotations.errors import DocumentError
 from annotations.labelstudio.exports import annotators, from_tasks, read_export
-from annotations.labelstudio.policy import submitted, user_of
+from annotations.labelstudio.policy import disputed, submitted, user_of
 from annotations.labelstudio.shapes import Json
 from annotations.schema import Schema
 from annotations.storage import read_jsonl
 
 Readings = Mapping[str, Sequence[Document]]
+
+_JUDGE = "made ground truth of the others' annotations, so not counted as an annotator (--users counts anybody)"
+_RULINGS = "ground truth that settles a dispute of others is no reading; annotations left out as such"
 
 
 @dataclass(frozen=True)
@@ -114,14 +118,18 @@ def from_export(
     found: dict[str, list[Document]] = {}
     problems: list[str] = []
     remarks = list(_orphans(tasks))
-    chosen = _chosen(keys, users, where)
-    if users is None and (judges := [name for name in chosen if _only_rules(tasks, identities[name])]):
-        chosen = [name for name in chosen if name not in judges]
-        reason = "made ground truth of the others' annotations, so not counted as an annotator (--users counts anybody)"
-        remarks += [f"{name}: {reason}" for name in judges]
-    for name in chosen:
+    for name in _chosen(keys, users, where):
+        user = identities[name]
+        counted, rulings = _without_rulings(tasks, user, schema)
+        if rulings and _only_rules(tasks, user):
+            if users is None:
+                remarks.append(f"{name}: {_JUDGE}")
+                continue
+            counted, rulings = tasks, 0
+        if rulings:
+            remarks.append(f"{name}: {_RULINGS}: {rulings}")
         try:
-            found[name], report = from_tasks(tasks, schema, user=identities[name])
+            found[name], report = from_tasks(counted, schema, user=user)
             remarks += [f"{name}: {repair}" for repair in report.repairs]
         except DocumentError as error:
             problems += [f"{name}: {problem}" for problem in error.problems]
@@ -130,17 +138,34 @@ def from_export(
     return found, remarks
 
 
+def _without_rulings(tasks: Sequence[Json], user: int, schema: Schema) -> tuple[Sequence[Json], int]:
+    """The tasks without those where a user only settled a dispute of others; and how many those are."""
+    kept = [task for task in tasks if not (_only_truth(task, user) and _dispute(task, user, schema))]
+    return kept, len(tasks) - len(kept)
+
+
+def _only_truth(task: Json, user: int) -> bool:
+    """Whether all that a user annotated here is ground truth, in a task that two or more others annotated."""
+    own = [item for item in submitted(task) if user_of(item) == user]
+    return bool(own) and all(item.get("ground_truth") for item in own) and len(_others(task, user)) > 1
+
+
 def _only_rules(tasks: Iterable[Json], user: int) -> bool:
-    """Whether all that a user annotated is ground truth in tasks that two or more others annotated."""
-    ruled = False
-    for task in tasks:
-        done = submitted(task)
-        own = [item for item in done if user_of(item) == user]
-        others = {user_of(item) for item in done} - {user, None}
-        if any(not item.get("ground_truth") for item in own) or (own and len(others) < 2):
-            return False
-        ruled = ruled or bool(own)
-    return ruled
+    """Whether a user did nothing else in any task; ground truth where the others agree is a ruling as well then."""
+    return all(_only_truth(task, user) for task in tasks if user in map(user_of, submitted(task)))
+
+
+def _dispute(task: Json, user: int, schema: Schema) -> bool:
+    """Whether the others label a task differently. What cannot be read is told where its own annotator is read."""
+    readings: list[Document] = []
+    for other in _others(task, user):
+        with suppress(DocumentError):
+            readings += from_tasks([task], schema, user=other)[0]
+    return bool(disputed(readings))
+
+
+def _others(task: Json, user: int) -> list[int]:
+    return [other for other in annotators([task]) if other != user]
 
 
 def _chosen(keys: Mapping[str, str], users: Sequence[str] | None, where: object) -> list[str]:
