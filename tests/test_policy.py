@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from annotations.document import Document, Label, Span
 from annotations.errors import ConfigError, DocumentError
 from annotations.labelstudio.exports import from_tasks
-from annotations.labelstudio.policy import Policy, choose, user_of
+from annotations.labelstudio.policy import Choice, Policy, choose, user_of
 from annotations.labelstudio.shapes import Json
 from annotations.labelstudio.votes import majority
 from annotations.schema import Schema
@@ -152,3 +152,24 @@ def test_a_tie_is_told() -> None:
     labels, remarks = majority([one, two], SCHEMA)
     assert labels == {}
     assert remarks == ["stance: no majority for the sentence at 0", "document: no majority for the document"]
+
+
+def test_one_voice_of_three_is_no_majority() -> None:
+    """Two of three annotators left the choice and the sentences empty."""
+    bare = Document(id="a", text=TEXT, target="x", labels={"entity": ()})
+    said = bare.with_labels({"stance": (Span(start=0, end=25, label="denies"),), "document": Label(label="supports")})
+    labels, remarks = majority([said, bare, bare], SCHEMA)
+    assert labels == {"entity": ()}
+    assert remarks == ["stance: no majority for the sentence at 0", "document: no majority for the document"]
+    labels, remarks = majority([said, said, bare], SCHEMA)
+    assert (labels["stance"], labels["document"], remarks) == (said.labels["stance"], Label(label="supports"), [])
+
+
+def test_empty_choices_of_a_task_count_in_its_majority() -> None:
+    choice = {"id": "d", "from_name": "document", "type": "choices", "value": {"choices": ["supports"]}}
+    said = {**made(1, 1), "result": [REGION, choice]}
+    (document,), report = from_tasks(
+        [task(said, made(2, 2), made(3, 3))], SCHEMA, policy=Policy(choose=Choice.MAJORITY)
+    )
+    assert set(document.labels) == {"entity"}
+    assert report.remarks == ["a: document: no majority for the document"]

@@ -11,23 +11,23 @@ from annotations.sentences import sentence_labels, sentences
 
 
 def majority(documents: Sequence[Document], schema: Schema) -> tuple[dict[str, Labels], list[str]]:
-    """Each label that more than half of those who annotated its layer gave; and what found no majority, in words.
+    """Each label that more than half of the readings give; and what found no majority, in words.
 
-    Two spans with a majority never overlap, since some reader would have marked both.
+    Who leaves a sentence or a choice empty votes for no label. Two spans with a majority never overlap, since some reader
+    would have marked both.
     """
     labels: dict[str, Labels] = {}
     remarks: list[str] = []
     for name, layer in schema.layers.items():
-        readings = [document for document in documents if name in document.labels]
-        if not readings:
+        if not any(name in document.labels for document in documents):
             continue
         if layer.kind is Kind.SPANS:
-            labels[name] = _spans(readings, name)
+            labels[name] = _spans(documents, name)
         elif layer.kind is Kind.SENTENCES:
-            found, ties = _sentences(readings, name)
+            found, ties = _sentences(documents, name)
             labels |= {name: found} if found else {}
             remarks += [f"{name}: no majority for the sentence at {start}" for start in ties]
-        elif chosen := most(label.label for d in readings if isinstance(label := d.labels[name], Label)):
+        elif chosen := most(_choice(document, name) for document in documents):
             labels[name] = Label(label=chosen)
         else:
             remarks.append(f"{name}: no majority for the document")
@@ -39,6 +39,11 @@ def most(labels: Iterable[str | None]) -> str | None:
     votes = Counter(labels)
     chosen, count = votes.most_common(1)[0] if votes else (None, 0)
     return chosen if 2 * count > votes.total() else None
+
+
+def _choice(document: Document, name: str) -> str | None:
+    label = document.labels.get(name)
+    return label.label if isinstance(label, Label) else None
 
 
 def _spans(readings: Sequence[Document], name: str) -> tuple[Span, ...]:
