@@ -13,12 +13,17 @@ from typing import Any
 from annotations.document import Document
 from annotations.errors import DocumentError
 from annotations.labelstudio.exports import ImportReport, bare_document, checked_tasks, from_tasks, read_export
+from annotations.labelstudio.policy import Policy
 from annotations.schema import Schema
 from annotations.storage import parse_lines, read_bytes, read_jsonl
 
 
-def annotated_documents(paths: Iterable[str | Path], schema: Schema) -> tuple[list[Document], ImportReport]:
+def annotated_documents(
+    paths: Iterable[str | Path], schema: Schema, policy: Policy | None = None
+) -> tuple[list[Document], ImportReport]:
     """All annotated documents of JSONL files and Label Studio exports, checked against the schema.
+
+    `policy` says which of several annotations of a task counts.
 
     Raises:
         DocumentError: with the problems of every file at once; also for an id that two files use.
@@ -28,7 +33,7 @@ def annotated_documents(paths: Iterable[str | Path], schema: Schema) -> tuple[li
     problems: list[str] = []
     for path in map(Path, paths):
         try:
-            found, report = _read(path, schema)
+            found, report = _read(path, schema, policy)
         except DocumentError as error:
             problems += [f"{path}: {problem}" for problem in error.problems]
             continue
@@ -40,12 +45,12 @@ def annotated_documents(paths: Iterable[str | Path], schema: Schema) -> tuple[li
     return documents, whole
 
 
-def _read(path: Path, schema: Schema) -> tuple[list[Document], ImportReport]:
+def _read(path: Path, schema: Schema, policy: Policy | None) -> tuple[list[Document], ImportReport]:
     if path.suffix == ".jsonl":
         documents = list(read_jsonl(path, schema))
         return documents, ImportReport(documents=len(documents))
     if path.suffix == ".json":
-        return from_tasks(read_export(path), schema)
+        return from_tasks(read_export(path), schema, policy=policy)
     raise DocumentError(path, "is neither .jsonl (Documents) nor .json (a Label Studio export); convert or rename it")
 
 

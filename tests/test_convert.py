@@ -157,6 +157,9 @@ def test_all_problems_of_all_inputs_at_once_and_the_earlier_output_stays(tmp_pat
         (["bad.jsonl", "--derive-schema", "new.yaml"], "a label's name needs visible characters"),
         (["empty.conll", "--from", "conll", "--derive-schema", "new.yaml"], "at least 1 item"),
         (["broken.tar.xz"], "cannot be read"),
+        (["gold.jsonl", "--choose", "majority"], "holds documents, where nobody is to be chosen"),
+        (["gold.json", "--choose", "most"], "labels convert: choose: "),
+        (["gold.json", "--user", "2"], "`user` is given with `choose: user`, and only then"),
     ],
 )
 def test_what_cannot_be_done_is_told_with_a_remedy(
@@ -175,6 +178,20 @@ def test_what_cannot_be_done_is_told_with_a_remedy(
     assert message in said
     assert not (tmp_path / "out.jsonl").exists()
     assert not (tmp_path / "new.yaml").exists()
+
+
+def test_an_export_of_several_annotators_is_converted_by_a_choice(tmp_path: Path) -> None:
+    export, out = ROOT / "annotations" / "annotators.json", tmp_path / "x.jsonl"
+    assert "--choose of `standpoint labels convert`" in run(export, "--output", out, status=2)[1]
+    counts = {}
+    for choice in (("user", "--user", 2), ("user", "--user", 3), ("majority",), ("adjudicated",)):
+        said = run(export, "--output", out, "--choose", *choice)[1]
+        documents = list(read_jsonl(out, SCHEMA))
+        counts[choice[-1]] = (len(documents), sum(len(document.spans("stance")) for document in documents))
+        assert ("labels undecided" in said) == (choice[0] != "user")
+        assert ("tasks left out" in said) == (choice[0] == "adjudicated")
+    assert counts[2][0] == counts[3][0] == counts["majority"][0] == 10
+    assert counts["majority"][1] < counts[2][1] and counts["adjudicated"][0] < 10
 
 
 def test_formats_are_told_by_name_and_first_line(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from annotations.labelstudio.shapes import Json
 from annotations.labelstudio.votes import majority
 from annotations.schema import Schema
 
+_COMMANDS = "--choose of `standpoint labels convert` for a file, of `labels pull` for a project"
+
 
 class Choice(StrEnum):
     """What to do where several people annotated one task."""
@@ -95,7 +97,7 @@ def _without_truth(full: list[Json], policy: Policy) -> list[Json] | str:
             return own
         if len(full) > 1:
             whose = "" if policy.user is None else f" of user {policy.user}"
-            remedy = "delete all but one" if whose else "adjudicate, or choose a user or the majority"
+            remedy = "delete all but one" if whose else f"adjudicate, or choose a user or the majority ({_COMMANDS})"
             raise _refused(f"has several annotations{whose}; {remedy}")
         return full
     known = [user for item in full if (user := user_of(item)) is not None]

@@ -4,20 +4,45 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from annotations.errors import DocumentError
+from training.commands.options import spread
 from training.formats.names import READ_ONLY, SCHEMA_BOUND, Format
 from training.shell import progress
 
 if TYPE_CHECKING:
     from annotations.document import Document
+    from annotations.labelstudio.policy import Policy
     from training.formats.conversion import Reading
 
 
+@dataclass(frozen=True)
+class Annotators:
+    """Whose annotations of a Label Studio export count."""
+
+    choose: Annotated[
+        str | None,
+        typer.Option(
+            help="whose annotation of an export counts: only (the default), user, ground_truth, adjudicated or majority"
+        ),
+    ] = None
+    user: Annotated[int | None, typer.Option(help="whose, with --choose user")] = None
+
+    def policy(self) -> Policy | None:
+        """None where nothing is chosen. Raises ConfigError for a choice that there is not, or one that lacks its user."""
+        from annotations.labelstudio.policy import Policy
+
+        given = {"choose": self.choose, "user": self.user}
+        values = {name: value for name, value in given.items() if value is not None}
+        return Policy.build(values, where="labels convert") if values else None
+
+
+@spread(Annotators)
 def convert(
     inputs: Annotated[list[Path], typer.Argument(help="files or folders of one format")],
     output: Annotated[Path, typer.Option(help="file, or folder for brat and datasets")],
@@ -30,6 +55,8 @@ def convert(
         int | None,
         typer.Option("--sentences", min=0, help="sentences a document, from columns; 0 for all up to -DOCSTART-"),
     ] = None,
+    *,
+    options: Annotators,
 ) -> None:
     """Convert annotated documents between file formats; what a format cannot express is counted on standard error."""
     from annotations.formats.conversion import derived_schema, span_layer, write_schema
@@ -42,7 +69,7 @@ def convert(
     name = span_layer(declared, layer) if declared else layer or "entity"
     if derive_schema:
         _check_derivable(inputs, source, derive_schema)
-    reading = Reading(name, declared, per_document)
+    reading = Reading(name, declared, per_document, policy=options.policy())
     counts = Counts(name)
     documents = counts.seen(checked(inputs, source, reading))
     if derive_schema:

@@ -24,6 +24,7 @@ from annotations.formats.chunks import is_tag
 from annotations.formats.columns import Columns, write_columns
 from annotations.formats.conversion import ConversionReport
 from annotations.formats.doccano import META, Doccano, write_doccano
+from annotations.labelstudio.policy import Policy
 from annotations.labelstudio.shapes import Json, task_array, to_results, to_task
 from annotations.reading import annotated_documents
 from annotations.schema import Kind, Schema
@@ -55,6 +56,8 @@ class Reading:
     per_document: int | None = None
     """Sentences a document, for formats of columns."""
     report: ConversionReport = field(default_factory=ConversionReport)
+    policy: Policy | None = None
+    """Which of several annotations of a task counts; for Label Studio's exports alone."""
 
     def read(self, path: Path, kind: Format) -> Iterator[Document]:
         """Stream the documents of one file or folder, not yet checked against the schema.
@@ -64,6 +67,10 @@ class Reading:
         """
         if kind is Format.AUTO:
             kind = detect(path)
+        if self.policy and kind is not Format.LABELSTUDIO:
+            raise DocumentError(
+                path, f"holds {kind}, where nobody is to be chosen; --choose is for Label Studio's exports"
+            )
         readers: dict[Format, Callable[[], Iterable[Document]]] = {
             Format.DOCUMENTS: lambda: read_jsonl(path),
             Format.LABELSTUDIO: lambda: self._labelstudio(path),
@@ -87,11 +94,13 @@ class Reading:
             raise DocumentError(path, "is a Label Studio export, whose layers a schema declares; give --schema")
         if path.suffix != ".json":
             raise DocumentError(path, "is no .json file; export as JSON, or name another --from")
-        documents, imported = annotated_documents([path], self.schema)
+        documents, imported = annotated_documents([path], self.schema, self.policy)
         for text in imported.repairs:
             self.report.add("regions repaired", text)
         for text in imported.left_out:
             self.report.add("tasks left out", text)
+        for text in imported.remarks:
+            self.report.add("labels undecided", text)
         yield from documents
 
     def _columns(self, path: Path, *, nested: bool) -> Iterator[Document]:
