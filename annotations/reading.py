@@ -15,7 +15,7 @@ from annotations.errors import DocumentError
 from annotations.labelstudio.exports import ImportReport, bare_document, checked_tasks, from_tasks, read_export
 from annotations.labelstudio.policy import Policy
 from annotations.schema import Schema
-from annotations.storage import parse_lines, read_bytes, read_jsonl
+from annotations.storage import parse_lines, read_bytes, read_jsonl, utf8_name
 
 
 def annotated_documents(
@@ -94,7 +94,7 @@ def bare_documents(path: str) -> Iterator[Document]:
     elif path.endswith(".json"):
         yield from map(bare_document, read_export(path))
     else:
-        yield Document(id=Path(path).as_posix(), text=_decoded(read_bytes(Path(path)), path))
+        yield Document(id=utf8_name(Path(path).as_posix()), text=_decoded(read_bytes(Path(path)), path))
 
 
 def _stdin() -> Iterator[Document]:

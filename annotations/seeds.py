@@ -15,6 +15,7 @@ from pydantic import Field
 from annotations.config import Config
 from annotations.document import Document, FrozenDict
 from annotations.errors import DocumentError
+from annotations.storage import utf8_name
 
 
 class Boilerplate(Config):
@@ -54,9 +55,10 @@ def documents(path: str | Path) -> Iterator[Document]:
 
     Raises:
         ConfigError: the record is not well-formed.
-        DocumentError: the raw file is missing, changed, or the record does not fit it.
+        DocumentError: the raw file is missing, changed, or the record does not fit it, or its name is not UTF-8.
     """
     path = Path(path)
+    utf8_name(path.stem)
     record = Record.load(path)
     raw_path = path.parent / record.file
     lines = _lines(raw_path, record)

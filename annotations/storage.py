@@ -77,6 +77,20 @@ def read_bytes(path: Path) -> bytes:
         raise DocumentError(path, f"cannot be read ({error.strerror}); check the path") from error
 
 
+def utf8_name(name: str) -> str:
+    """A file's name, for documents that are called after it.
+
+    Raises:
+        DocumentError: it holds bytes that are not UTF-8, so no document and no file could hold it.
+    """
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError as error:
+        shown = name.encode("utf-8", "backslashreplace").decode("utf-8")
+        raise DocumentError(shown, "its name is not UTF-8; rename it") from error
+    return name
+
+
 def write_jsonl(path: str | Path, documents: Iterable[Document]) -> int:
     """Write documents, replacing the file only once all are written. Returns how many."""
     count = 0

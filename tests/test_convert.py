@@ -230,6 +230,31 @@ def test_archives_are_read_file_by_file_each_one_article(tmp_path: Path) -> None
         ]
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (b"caf\xe9.conll", CONLL),
+        (b"caf\xe9.jsonl", '{"text": "a", "label": []}'),
+        (b"caf\xe9.ann", ""),
+        (b"brat/caf\xe9.ann", ""),
+        (b"caf\xe9.tar", CONLL),
+    ],
+)
+def test_a_name_that_is_not_utf8_is_told(name: bytes, content: str, tmp_path: Path) -> None:
+    (tmp_path / "brat").mkdir()
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+    path.write_text(content)
+    if path.suffix == ".ann":
+        path.with_suffix(".txt").write_text("Kabul")
+    given = path.parent if path.parent.name == "brat" else path
+    if path.suffix == ".tar":
+        given = tmp_path / "x.tar"
+        with tarfile.open(given, "w") as archive:
+            archive.add(path, arcname=path.name)
+    said = run(given, "--output", tmp_path / "x", "--derive-schema", tmp_path / "y", status=2)[1]
+    assert "caf\\udce9" in said and "its name is not UTF-8; rename it" in said
+
+
 def test_a_missing_file_of_columns_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DocumentError, match="cannot be read"):
         list(column_files(tmp_path / "none"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -174,6 +175,16 @@ def test_a_pool_tells_of_each_bad_article_and_goes_on(tmp_path: Path) -> None:
     assert "none.txt: cannot be read" in told
     assert "none.jsonl: cannot be read" in told
     assert len(problems) == 7
+
+
+def test_a_file_whose_name_is_not_utf8_costs_no_other(tmp_path: Path) -> None:
+    folder = make_pool(tmp_path / "pool")
+    problems: list[str] = []
+    good = list(pool([str(folder)], [], problems.append))
+    Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.txt")).write_text("Kabul fell.")
+    more: list[str] = []
+    assert list(pool([str(folder)], [], more.append)) == good
+    assert set(more) - set(problems) == {f"{folder}/caf\\udce9.txt: its name is not UTF-8; rename it"}
 
 
 def test_a_folder_without_texts_is_told(tmp_path: Path) -> None:

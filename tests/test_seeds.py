@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from pathlib import Path
 
@@ -97,6 +98,11 @@ def test_a_raw_file_that_is_not_utf8_is_named(record: Path) -> None:
     raw.write_bytes(b"caf\xe9")
     edit(record, known, hashlib.sha256(b"caf\xe9").hexdigest())
     assert "is not UTF-8" in str(refusal(record))
+
+
+def test_a_record_whose_name_is_not_utf8_is_told(record: Path) -> None:
+    renamed = record.rename(os.fsdecode(os.fsencode(record.parent) + b"/caf\xe9.yaml"))
+    assert "its name is not UTF-8; rename it" in str(refusal(renamed))
 
 
 def test_a_record_that_is_not_well_formed_tells_everything(record: Path) -> None:

@@ -30,7 +30,7 @@ from annotations.formats.conversion import (
     streamed,
 )
 from annotations.offsets import locate
-from annotations.storage import read_bytes
+from annotations.storage import read_bytes, utf8_name
 
 NOTE, LABEL = "Standpoint", "Label"
 """Types of our notes: what a document carries, and a span's label where it is no brat name."""
@@ -87,7 +87,7 @@ class Brat:
         text = _decoded(text_path)
         ann = text_path.with_suffix(".ann")
         relative = text_path.relative_to(self.path) if self.path.is_dir() else Path(text_path.name)
-        own: Json = {"id": relative.with_suffix("").as_posix(), "source": {"file": ann.name}}
+        own: Json = {"id": utf8_name(relative.with_suffix("").as_posix()), "source": {"file": ann.name}}
         if not ann.exists() and self.path.is_dir():
             return restored(text, (), {**own, "unannotated": True}, layer=self.layer, where=text_path)
         reading = _Reading(ann, text, self.report)

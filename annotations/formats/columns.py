@@ -16,6 +16,7 @@ from annotations.document import Document, FrozenDict, Label, Span
 from annotations.errors import DocumentError
 from annotations.formats.chunks import Scheme, chunks, iob2, is_tag, stretches
 from annotations.formats.conversion import SCORES, ConversionReport, Found, flat
+from annotations.storage import utf8_name
 from annotations.tokens import DOCSTART, SPACED, tokenized
 
 _TAIL = re.compile(r"[\r\n]+$")
@@ -52,8 +53,10 @@ class Columns:
         """Stream the documents of a file's lines.
 
         Raises:
-            DocumentError: after the last line, with every bad line's number and problem.
+            DocumentError: after the last line, with every bad line's number and problem; or at once for a name that
+                documents cannot be called after.
         """
+        utf8_name(self.name)
         for number, group in enumerate(self._groups(self._sentences(lines)), 1):
             yield self._document(number, group)
 

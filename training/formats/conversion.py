@@ -28,9 +28,9 @@ from annotations.labelstudio.policy import Policy
 from annotations.labelstudio.shapes import Json, task_array, to_results, to_task
 from annotations.reading import annotated_documents
 from annotations.schema import Kind, Schema
-from annotations.storage import read_jsonl, replacing
+from annotations.storage import read_jsonl, replacing, utf8_name
 from annotations.tokens import DOCSTART
-from training.formats.names import Format
+from training.formats.names import SCHEMA_BOUND, Format
 from training.pretraining.columns import is_saved_dataset
 
 GMB = "ner_dataset.csv"
@@ -71,6 +71,8 @@ class Reading:
             raise DocumentError(
                 path, f"holds {kind}, where nobody is to be chosen; --choose is for Label Studio's exports"
             )
+        if kind not in SCHEMA_BOUND:
+            utf8_name(path.name)
         readers: dict[Format, Callable[[], Iterable[Document]]] = {
             Format.DOCUMENTS: lambda: read_jsonl(path),
             Format.LABELSTUDIO: lambda: self._labelstudio(path),
