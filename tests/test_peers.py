@@ -255,3 +255,21 @@ def test_unknown_systems_and_sizes_are_told(tmp_path: Path, data: Path, capsys: 
             peers.main(["--data", str(data), "--runs", str(tmp_path), option, value])
         assert ended.value.code == 2
         assert told in capsys.readouterr().err
+
+
+def test_the_readme_says_what_was_measured() -> None:
+    kept = json.loads((ROOT / "benchmarks" / "results" / "peers.json").read_text("utf-8"))["rows"]
+    scores: dict[tuple[str, str], list[float]] = {}
+    for row in kept:
+        if row["slice"] != "newsmtsc":
+            scores.setdefault((row["set"], row["name"]), []).append(100 * row["score"])
+    means = {key: sum(values) / len(values) for key, values in scores.items()}
+    gains: dict[str, list[int]] = {}
+    for (name, system), mean in means.items():
+        if system != "standpoint":
+            gains.setdefault(system, []).append(round(means[name, "standpoint"] - mean))
+    example = sorted(gains.pop("transformers' example"))
+    others = sorted(gain for each in gains.values() for gain in each)
+    text = " ".join((ROOT / "README.md").read_text("utf-8").split())
+    assert f"{example[0]} to {example[-1]} points of F1 better than transformers' own example" in text
+    assert f"{others[0]} to {others[-1]} points better than spaCy and a CRF" in text
