@@ -201,3 +201,21 @@ def test_a_round_without_its_extra_names_it(arguments: tuple[str, ...], monkeypa
 def test_reading_exports_needs_no_extra(arguments: tuple[str, ...]) -> None:
     done = _without_extras("labels", *arguments)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["tag", "a.txt", "--html", "a.html", "--output", "a.jsonl"], "--html writes a page instead, without --output"),
+        (["tag", "a.txt", "--html", "a.html", "--format", "text"], "--html writes a page instead, without --format"),
+        (["tag", "a.txt", "--shard-size", "10", "--text"], "FILES take no --shard-size, --text"),
+        (["tag", "a.txt", "--engine-workers", "2"], "FILES take no --engine-workers"),
+        (["tag", "a.txt", "--threads", "2", "--ray", "local"], "FILES take no --threads, --ray"),
+        (["tag", "a.txt", "--max-characters", "10"], "FILES take no --max-characters"),
+        (["export", "ck", "out", "--to", "hf", "--data", "a.jsonl"], "--data is for --engine"),
+        (["export", "ck", "out", "--to", "hf", "--most-drop", "1"], "--most-drop is for --engine"),
+        (["export", "ck", "--engine", "onnx", "--layer", "entity"], "--layer is for --to"),
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(arguments: list[str], told: str) -> None:
+    assert told in " ".join(refused(*arguments).replace("│", " ").split())

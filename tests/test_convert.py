@@ -174,10 +174,19 @@ def test_what_cannot_be_done_is_told_with_a_remedy(
     (tmp_path / "broken.tar.xz").write_bytes(b"\xfd7zXZ\x00\x00\x04")
     monkeypatch.chdir(tmp_path)
     output = [] if "--output" in arguments else ["--output", "out.jsonl"]
-    said = run(*arguments, *output, "--schema", ROOT / "configs" / "schema.yaml", status=2)[1]
+    schema = [] if "--derive-schema" in arguments else ["--schema", ROOT / "configs" / "schema.yaml"]
+    said = run(*arguments, *output, *schema, status=2)[1]
     assert message in said
     assert not (tmp_path / "out.jsonl").exists()
     assert not (tmp_path / "new.yaml").exists()
+
+
+def test_a_schema_is_given_or_derived(tmp_path: Path) -> None:
+    (tmp_path / "eng.train").write_text(CONLL)
+    both = ("--schema", "configs/schema.yaml", "--derive-schema", tmp_path / "new.yaml")
+    said = run(tmp_path / "eng.train", "--output", tmp_path / "x.jsonl", *both, status=2)[1]
+    assert "--derive-schema needs no --schema" in " ".join(said.replace("│", " ").split())
+    assert not (tmp_path / "new.yaml").exists() and not (tmp_path / "x.jsonl").exists()
 
 
 def test_an_export_of_several_annotators_is_converted_by_a_choice(tmp_path: Path) -> None:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from training.formats.conversion import Reading
 
 
+SCHEMA = Path("configs/schema.yaml")
+
+
 @dataclass(frozen=True)
 class Annotators:
     """Whose annotations of a Label Studio export count."""
@@ -48,7 +51,7 @@ def convert(
     output: Annotated[Path, typer.Option(help="file, or folder for brat and datasets")],
     source: Annotated[Format, typer.Option("--from", help="format of the inputs")] = Format.AUTO,
     to: Annotated[Format, typer.Option("--to", help="format to write")] = Format.DOCUMENTS,
-    schema: Annotated[Path, typer.Option(help="schema file")] = Path("configs/schema.yaml"),
+    schema: Annotated[Path | None, typer.Option(help="schema file; configs/schema.yaml by default")] = None,
     derive_schema: Annotated[Path | None, typer.Option(help="write a schema of the labels found, needing none")] = None,
     layer: Annotated[str | None, typer.Option(help="layer of spans; by default the schema's only one")] = None,
     per_document: Annotated[
@@ -65,7 +68,9 @@ def convert(
 
     if to in READ_ONLY:
         raise DocumentError("--to", f"{to} cannot be written; name another format")
-    declared = None if derive_schema else Schema.load(schema)
+    if schema and derive_schema:
+        raise typer.BadParameter("--derive-schema needs no --schema; give one of them", param_hint="--schema")
+    declared = None if derive_schema else Schema.load(schema or SCHEMA)
     name = span_layer(declared, layer) if declared else layer or "entity"
     if derive_schema:
         _check_derivable(inputs, source, derive_schema)

@@ -10,6 +10,7 @@ import typer
 from training.shell import progress, quiet_libraries
 
 PROGRAMS = ("hf",)
+MOST_DROP = 0.3
 
 
 def export(
@@ -22,7 +23,9 @@ def export(
     data: Annotated[
         list[Path] | None, typer.Option(help="annotated documents to measure engines on; 8-bit ones need them")
     ] = None,
-    most_drop: Annotated[float, typer.Option(help="points of F1 that an 8-bit or bf16 engine may not lose")] = 0.3,
+    most_drop: Annotated[
+        float, typer.Option(help="points of F1 that an 8-bit or bf16 engine may not lose")
+    ] = MOST_DROP,
     to: Annotated[str | None, typer.Option(help="hf: a plain folder for transformers' pipeline")] = None,
     layer: Annotated[str | None, typer.Option(help="for --to: which layer of spans, where there are several")] = None,
 ) -> None:
@@ -34,6 +37,13 @@ def export(
         raise typer.BadParameter(why, param_hint="--to")
     if to is None and folder is not None:
         raise typer.BadParameter("engines are written beside the weights; a folder is for --to", param_hint="folder")
+    if not engine and (data or most_drop != MOST_DROP):
+        name = "--data" if data else "--most-drop"
+        raise typer.BadParameter(
+            f"{name} is for --engine; a folder made with --to is measured on nothing", param_hint=name
+        )
+    if to is None and layer is not None:
+        raise typer.BadParameter("--layer is for --to; --engine takes the whole tagger", param_hint="--layer")
     quiet_libraries()
     for name in engine or []:
         _engine(checkpoint, name, data or [], most_drop)

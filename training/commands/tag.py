@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +36,11 @@ class ArchiveOptions:
         str | None, typer.Option(help="archive: tag on the Ray cluster at this address; `local` starts one here")
     ] = None
 
+    def given(self) -> list[str]:
+        """The options that were set, as on the command line."""
+        mine = [field for field in fields(self) if getattr(self, field.name) != field.default]
+        return ["--input" if field.name == "archive" else f"--{field.name.replace('_', '-')}" for field in mine]
+
 
 @spread(ArchiveOptions)
 def tag(
@@ -64,6 +69,12 @@ def tag(
         raise typer.BadParameter("give files, or an archive with --input", param_hint="FILES")
     if options.archive and (html or output is None):
         raise typer.BadParameter("an archive needs a folder as --output, and makes no page", param_hint="--input")
+    if files and (archive := options.given()):
+        why = f"FILES take no {', '.join(archive)}; an archive is given with --input"
+        raise typer.BadParameter(why, param_hint=archive[0])
+    if html and (output or form != "auto"):
+        idle = "--output" if output else "--format"
+        raise typer.BadParameter(f"--html writes a page instead, without {idle}; run it once for each", param_hint=idle)
     if options.archive and output:
         _archive(options.archive, output, model, target or [], form, engine, options)
     else:
