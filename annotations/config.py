@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from annotations.errors import ConfigError, did_you_mean
 
 SHOWN = 80
+MEMBER = "\0"
+"""Begins the tags of a union's members, which pydantic puts into the path of an error and no file has."""
 
 
 class Config(BaseModel):
@@ -99,7 +101,7 @@ def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
 
 def sentence(item: Mapping[str, Any], model: type[BaseModel]) -> str:
     """One of `ValidationError.errors()`, with the dotted path and a hint."""
-    location = item["loc"]
+    location = tuple(part for part in item["loc"] if not str(part).startswith(MEMBER))
     path = ".".join(str(part) for part in location) or "the whole"
     if item["type"] == "extra_forbidden":
         return f"{path}: unknown key; {did_you_mean(str(location[-1]), _fields(model, location[:-1]))}"

@@ -23,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from annotations.config import describe
+from annotations.config import MEMBER, describe
 from annotations.errors import DocumentError
 
 
@@ -80,12 +80,15 @@ def _layer(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+_SPANS, _LABEL = f"{MEMBER}spans", f"{MEMBER}label"
+
+
 def _shape(value: Any) -> str | None:
     """Which of the two a layer holds, so that an error speaks of that one alone."""
     if isinstance(value, tuple):
-        return "spans"
+        return _SPANS
     placed = isinstance(value, Span) or (isinstance(value, Mapping) and "start" in value)
-    return "label" if isinstance(value, Label | Mapping) and not placed else None
+    return _LABEL if isinstance(value, Label | Mapping) and not placed else None
 
 
 def _freeze(value: Any) -> Any:
@@ -96,7 +99,7 @@ def _freeze(value: Any) -> Any:
 
 Frozen = Annotated[Mapping[str, Any], AfterValidator(_freeze), PlainSerializer(dict)]
 _Layer = Annotated[
-    Annotated[tuple[Span, ...], Tag("spans")] | Annotated[Label, Tag("label")],
+    Annotated[tuple[Span, ...], Tag(_SPANS)] | Annotated[Label, Tag(_LABEL)],
     Discriminator(
         _shape,
         custom_error_type="layer",

@@ -115,24 +115,30 @@ def test_unannotated_is_not_empty() -> None:
             '"labels": {"e": {"label": "A", "start": 0, "end": 1}}',
             "labels.e: a layer holds a list of spans, or one label",
         ),
-        ('"labels": {"e": {"lable": "A"}}', "labels.e.label.lable: unknown key; did you mean 'label'?"),
+        ('"labels": {"e": {"lable": "A"}}', "labels.e.lable: unknown key; did you mean 'label'?"),
+        ('"labels": {"spans": [{"label": "A", "start": 0}]}', "labels.spans.0.end: is required and missing"),
+        ('"labels": {"label": {"label": 3}}', "labels.label.label: Input should be a valid string, found 3"),
+        (
+            '"labels": {"e": [{"label": "A", "start": 0, "end": 1, "colour": 2}]}',
+            "labels.e.0.colour: unknown key; known:",
+        ),
         (
             '"labels": {"e": [{"label": "A", "start": "0", "end": 1}]}',
-            "labels.e.spans.0.start: Input should be a valid int",
+            "labels.e.0.start: Input should be a valid int",
         ),
         (
             '"labels": {"e": [{"label": "A", "start": true, "end": 2}]}',
-            "labels.e.spans.0.start: Input should be a valid int",
+            "labels.e.0.start: Input should be a valid int",
         ),
-        ('"labels": {"e": [{"label": "A", "start": -1, "end": 2}]}', "labels.e.spans.0.start: Input should be greater"),
+        ('"labels": {"e": [{"label": "A", "start": -1, "end": 2}]}', "labels.e.0.start: Input should be greater"),
         ('"labels": {"e": [{"label": "A", "start": 2, "end": 2}]}', "span 2–2 is empty or backward"),
         (
             '"labels": {"e": [{"label": "A", "start": 0, "end": 1, "score": 1.1}]}',
-            "labels.e.spans.0.score: Input should",
+            "labels.e.0.score: Input should",
         ),
         (
             '"labels": {"e": [{"label": "A", "start": 0, "end": 1, "score": NaN}]}',
-            "labels.e.spans.0.score: Input should",
+            "labels.e.0.score: Input should",
         ),
     ],
 )
