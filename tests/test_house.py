@@ -16,6 +16,7 @@ import yaml
 from conftest import ROOT
 from pydantic import BaseModel
 
+from annotations.errors import SHOWN, DocumentError
 from annotations.schema import Schema
 from training.config import RunConfig
 from training.pretraining.config import PretrainConfig
@@ -206,6 +207,14 @@ def test_nothing_is_installed_by_a_name_that_is_another_projects() -> None:
         if path.suffix in {".py", ".md", ".yaml", ".toml", ".html", ""} and path.name != "test_house.py":
             found = re.search(r"pip install [^`;\n]*\bstandpoint\b", (ROOT / path).read_text("utf-8"))
             assert not found, (path, found and found[0])
+
+
+def test_the_docs_say_how_many_problems_a_message_names() -> None:
+    told = str(DocumentError("x", ["wrong"] * (SHOWN + 5))).splitlines()
+    assert len(told) == SHOWN + 2 and told[-1].strip() == "… and 5 more"
+    for name in ("README.md", "docs/annotation.md"):
+        text = " ".join((ROOT / name).read_text("utf-8").split())
+        assert f"names the first {SHOWN} problems and counts the rest" in text
 
 
 def _restated(values: dict[str, object], model: type[BaseModel], path: str = "") -> list[str]:
