@@ -86,3 +86,12 @@ def test_the_pages_other_commands_exist() -> None:
         done = subprocess.run([COMMAND, *arguments[:depth], "--help"], capture_output=True, text=True, timeout=600)
         assert done.returncode == 0
         assert all(word.partition("=")[0] in done.stdout for word in arguments if word.startswith("--")), line
+
+
+def test_a_dollar_marks_what_is_not_run() -> None:
+    """As the page's first paragraph says."""
+    assert "commands without a `$` are run by `tests/test_annotation_docs.py`" in " ".join(PAGE.split())
+    assert all(line.startswith("standpoint ") for block in BLOCKS for line in block.strip().splitlines())
+    shown = re.findall(r"```(\w+)\n(.*?)```", PAGE, re.DOTALL)
+    assert {kind for kind, _ in shown} == {"sh", "console"}
+    assert all(line.startswith("$ ") for kind, block in shown if kind == "console" for line in block.splitlines())
