@@ -54,7 +54,10 @@ chromium:
 	command -v chromium >/dev/null || { apt-get update -qq && \
 		apt-get install -qq --no-install-recommends chromium fonts-dejavu fonts-noto-color-emoji; }
 
-image-check: .venv/test.stamp
+runs/demo/checkpoint:
+	$(MAKE) demo
+
+image-check: .venv/test.stamp runs/demo/checkpoint
 	$(BIN)/python benchmarks/image_check.py --checkpoint runs/demo/checkpoint
 
 clean:

@@ -183,6 +183,11 @@ def main(given: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--port", type=int, default=18080, help="where to serve in place of the image's port")
     options = parser.parse_args(given)
+    if options.checkpoint and not options.checkpoint.is_dir():
+        # Before the build, which takes minutes.
+        parser.error(
+            f"--checkpoint {options.checkpoint}: there is no such folder; `make demo` makes runs/demo/checkpoint"
+        )
     first, last = stages((ROOT / "Dockerfile").read_text("utf-8"))
     with tempfile.TemporaryDirectory(prefix="standpoint-image-") as name:
         folder = Path(name)

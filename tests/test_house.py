@@ -217,6 +217,12 @@ def test_the_docs_say_how_many_problems_a_message_names() -> None:
         assert f"names the first {SHOWN} problems and counts the rest" in text
 
 
+def test_the_docs_name_no_folder_outside() -> None:
+    """In commands, that is: links lead to the root at most."""
+    for path in (ROOT / "docs").glob("*.md"):
+        assert "../shared" not in path.read_text("utf-8"), path
+
+
 def _restated(values: dict[str, object], model: type[BaseModel], path: str = "") -> list[str]:
     """Keys that say what the default says already."""
     found = []

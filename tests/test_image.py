@@ -17,7 +17,7 @@ from conftest import ROOT
 from annotations.errors import ConfigError
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
-from image_check import PORT, context, copied, ignored, stages
+from image_check import PORT, context, copied, ignored, main, stages
 
 KNOWN = {"ARG", "ENV", "RUN", "COPY", "WORKDIR", "USER", "EXPOSE", "HEALTHCHECK", "ENTRYPOINT"}
 """No ADD, which fetches from anywhere; no SHELL, VOLUME, ONBUILD or CMD."""
@@ -109,3 +109,10 @@ def test_the_health_check_tells(status: int, healthy: bool) -> None:
         code = check[2].replace(PORT, str(server.server_address[1]))
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
     assert (done.returncode == 0) is healthy and asked == ["/healthz"]
+
+
+def test_a_checkpoint_that_is_not_there_is_told_before_the_build(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--checkpoint", "runs/none"])
+    assert caught.value.code == 2
+    assert "runs/none: there is no such folder; `make demo` makes" in capsys.readouterr().err
