@@ -132,19 +132,55 @@ def _server() -> Any:
     return Server
 
 
-def _protocol(head_seconds: float, write_seconds: float, most: int | None) -> Any:
-    """uvicorn's HTTP/1.1 with what it lacks: a deadline for the head of a request, and problem details."""
-    import h11
+def _ending(write_seconds: float) -> Any:
+    """uvicorn's HTTP/1.1, which ends connections for good: a client that takes nothing of its answer is not waited for."""
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
-    class Patient(H11Protocol):
-        _head: asyncio.TimerHandle | None = None
+    class Ending(H11Protocol):
         _end: asyncio.TimerHandle | None = None
         _lost = False
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
             self.app_state = {**self.app_state, HANG_UP: self._hang_up}
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._lost = True
+            if self._end is not None:
+                self._end.cancel()
+            super().connection_lost(exc)
+
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            self.close_for_good()
+
+        def timeout_keep_alive_handler(self) -> None:
+            super().timeout_keep_alive_handler()
+            self.close_for_good()
+
+        def close_for_good(self) -> None:
+            """A closed connection would wait until all is sent."""
+            if self.transport.is_closing() and self._end is None:
+                self._end = self.loop.call_later(write_seconds, self._hang_up)
+
+        def _hang_up(self) -> None:
+            """At once: without lingering, the system too forgets what was not taken."""
+            if not self._lost:
+                self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
+                self.transport.abort()
+
+    return Ending
+
+
+def _protocol(head_seconds: float, write_seconds: float, most: int | None) -> Any:
+    """uvicorn's HTTP/1.1 with what else it lacks: a deadline for the head of a request, and problem details."""
+    import h11
+
+    class Patient(_ending(write_seconds)):  # type: ignore[misc]
+        _head: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
             if most is not None and len(self.connections) > most:
                 self._refuse(503, "Service Unavailable", "there are too many connections; try again later")
             self._wait()
@@ -154,30 +190,9 @@ def _protocol(head_seconds: float, write_seconds: float, most: int | None) -> An
             self._wait()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            self._lost = True
-            for timer in (self._head, self._end):
-                if timer is not None:
-                    timer.cancel()
+            if self._head is not None:
+                self._head.cancel()
             super().connection_lost(exc)
-
-        def on_response_complete(self) -> None:
-            super().on_response_complete()
-            self._close_for_good()
-
-        def timeout_keep_alive_handler(self) -> None:
-            super().timeout_keep_alive_handler()
-            self._close_for_good()
-
-        def _close_for_good(self) -> None:
-            """A closed connection waits until all is sent, for a client that reads nothing for ever."""
-            if self.transport.is_closing() and self._end is None:
-                self._end = self.loop.call_later(write_seconds, self._hang_up)
-
-        def _hang_up(self) -> None:
-            """At once: without lingering, the system too forgets what was not taken."""
-            if not self._lost:
-                self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
-                self.transport.abort()
 
         def _wait(self) -> None:
             """Under way: no deadline of ours. Between requests: uvicorn's. Else something is begun and not finished."""
@@ -207,7 +222,7 @@ def _protocol(head_seconds: float, write_seconds: float, most: int | None) -> An
             if not self.transport.is_closing():
                 self.transport.write(_problem(status, phrase, detail))
                 self.transport.close()
-                self._close_for_good()
+                self.close_for_good()
 
     return Patient
 

@@ -166,24 +166,29 @@ def test_targets_are_counted_like_texts(narrow: Running) -> None:
     assert settled(narrow)
 
 
-def test_lines_of_streams_are_held_bodies(checkpoint: Path) -> None:
-    """However many clients send long lines, little more than half of the limit is held for them."""
+def test_lines_of_streams_are_held_bodies(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many clients send long lines, no more than half of the limit is held for them, and all are answered."""
     limits = ["limits.body_mb=1", "limits.bodies_mb=1", "limits.characters=20000", "limits.queue_characters=20000"]
-    line = json.dumps({"text": "Kabul is quiet.", "id": "a" * 1001, "filler": "b" * 150_000}).encode()
-    held: list[float] = []
+    line = json.dumps({"text": "Кабул молчит. " * 700}).encode()
+    held: list[int] = []
     with in_thread(checkpoint, limits) as running, ThreadPoolExecutor(2) as pool:
-        running.tag(text="Kabul.")
+        assert running.api is not None
+        intake = running.api.intake
+        hold = intake.hold
 
-        def ask(_: int) -> list[int]:
+        async def noted(size: int) -> None:
+            await hold(size)
+            held.append(intake._lines)
+
+        monkeypatch.setattr(intake, "hold", noted)
+
+        def ask(_: int) -> list[bool]:
             with running.client() as client:
-                reply = client.post("/v1/tag", content=b"\n".join([line] * 20), headers=NDJSON)
-            return [json.loads(found)["error"]["status"] for found in reply.text.splitlines()]
+                reply = client.post("/v1/tag", content=b"\n".join([line] * 12), headers=NDJSON)
+            return ["labels" in json.loads(found) for found in reply.text.splitlines()]
 
-        asked = [pool.submit(ask, number) for number in range(2)]
-        while not all(one.done() for one in asked):
-            held.append(running.metric("standpoint_body_bytes"))
-        assert [one.result() for one in asked] == [[422] * 20] * 2
-        assert 0 < max(held) <= 1_000_000
+        assert list(pool.map(ask, range(2))) == [[True] * 12] * 2
+        assert len(held) == 24 and 2 * len(line) < max(held) <= 500_000 < 24 * len(line)
         assert settled(running)
 
 

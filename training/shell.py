@@ -14,7 +14,6 @@ from typing import Annotated, Any
 
 import typer
 
-from annotations.document import claim
 from annotations.errors import StandpointError, to_install
 
 Overrides = Annotated[list[str] | None, typer.Argument(help="settings to override, such as optimizer.lr=3e-4")]
@@ -22,6 +21,8 @@ ConfigPath = Annotated[Path, typer.Argument(help="YAML file of the run")]
 
 
 def _claims(targets: list[str] | None) -> list[str] | None:
+    from annotations.document import claim
+
     if any(claim(target) is None for target in targets or ()):
         raise typer.BadParameter("is blank; give the claim, or leave the option out")
     return targets
