@@ -471,11 +471,29 @@ def test_a_job_waits_for_quiet_but_not_for_ever(gaps: list[float], enough: int, 
         assert (due is None) == (count < enough)
         if full is not None:
             assert due == min(now + quiet, full + patience)
+    trigger.change(enough, now)
+    trigger.change(enough - 1, now)
+    assert trigger.due() is None
     trigger.reset()
     assert trigger.due() is None
     never = Trigger(None, quiet, patience)
     never.change(1000, now)
     assert never.due() is None
+
+
+def test_one_change_behind_a_job_starts_no_other(
+    learner: Callable[..., tuple[Retraining, list[str]]], settings: ServeConfig
+) -> None:
+    own, told = learner(STUB, retrain_after=3)
+    own.changed(["a", "b", "c"])
+    wait_for(lambda: own._process)
+    own.changed(["d"])
+    wait_for(lambda: any("job-0001 kept" in text for text in told))
+    time.sleep(0.5)
+    assert len(jobs(settings.store / "jobs")) == 1
+    own.changed(["e", "f"])
+    wait_for(lambda: any("job-0002 kept" in text for text in told))
+    assert "(3 annotations changed)" in next(text for text in told if "job-0002 begins" in text)
 
 
 def test_status_is_never_half_written(settings: ServeConfig) -> None:

@@ -37,8 +37,11 @@ class Trigger:
     def change(self, count: int, now: float) -> None:
         """There was a change, and there are `count` now."""
         self.last = now
-        if self.enough is not None and count >= self.enough:
-            self.full = now if self.full is None else self.full
+        if self.enough is None or count < self.enough:
+            # A job may have settled the others meanwhile.
+            self.full = None
+        elif self.full is None:
+            self.full = now
 
     def reset(self) -> None:
         """Wait for another change."""
