@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -30,7 +32,10 @@ from inference.model_store import ModelStore
 from inference.tagger import Tagger
 from inference.verification import verify
 from training.config import RunConfig
+from training.retraining import changes as retrain_changes
 from training.retraining import job as retrain_job
+from training.retraining import jobs as retrain_jobs
+from training.retraining import learner as retrain_learner
 from training.retraining.changes import Changes
 from training.retraining.config import ServeConfig
 from training.retraining.data import divide
@@ -400,6 +405,105 @@ def test_failed_job_keeps_the_changes_and_waits_for_another(
     assert "(2 annotations changed)" in next(text for text in told if "job-0002 begins" in text)
     assert own.request() == "job-0003"
     wait_for(lambda: any("job-0003 failed" in text for text in told))
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Names in it are of files that cannot be written, as on a full disk; what fails is soon tried again."""
+    full: set[str] = set()
+    real = retrain_jobs.replacing
+
+    def replacing(path: Path) -> Any:
+        if path.name in full:
+            raise DocumentError(path, "cannot be written (No space left on device)")
+        return real(path)
+
+    monkeypatch.setattr(retrain_jobs, "replacing", replacing)
+    monkeypatch.setattr(retrain_changes, "replacing", replacing)
+    monkeypatch.setattr(retrain_learner, "RETRY_SECONDS", 0.1)
+    return full
+
+
+def test_a_full_disk_is_outlived(
+    learner: Callable[..., tuple[Retraining, list[str]]], settings: ServeConfig, disk: set[str]
+) -> None:
+    dies = "import os, sys\nos.makedirs(sys.argv[1] + '/run/checkpoint')\nsys.stdin.read(1)\nos._exit(9)"
+    own, told = learner(dies)
+    folder = settings.store / "jobs"
+    assert own.request() == "job-0001"
+    wait_for((folder / "job-0001" / "run").exists)
+    disk.add("status.json")
+    assert own._process and own._process.stdin
+    own._process.stdin.write(b"x")
+    own._process.stdin.flush()
+    wait_for(lambda: any("job-0001 has ended, which cannot be noted: " in text for text in told))
+    assert not (folder / "job-0001" / "run" / "checkpoint").exists(), "the space is needed"
+    disk.clear()
+    wait_for(lambda: any("job-0001 failed" in text for text in told))
+
+    disk.add("job.json")
+    own.changed(["a", "b"])
+    wait_for(lambda: sum("the next job: " in text and "No space left" in text for text in told) > 2)
+    assert [path.name for path in folder.iterdir()] == ["job-0001"]
+    disk.clear()
+    wait_for(lambda: own._process)
+    assert own.status("job-0002")
+
+
+def test_a_job_that_cannot_begin_or_settle_is_not_lost_and_not_run_twice(
+    learner: Callable[..., tuple[Retraining, list[str]]],
+    settings: ServeConfig,
+    disk: set[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = Job.create(settings.store / "jobs" / "job-0001", settings, "a test")
+    disk.add("status.json")
+    own, told = learner(STUB)
+    own.changed(["a"])
+    wait_for(lambda: any("job-0001 cannot begin: " in text for text in told))
+    disk.clear()
+    disk.add("changes.txt")
+    wait_for(lambda: any("job-0001 has ended, which cannot be noted: " in text for text in told))
+    assert job.state == State.KEPT and job.status["attempts"] == 1
+    disk.clear()
+    wait_for(lambda: any("job-0001 kept" in text for text in told))
+    assert not len(Changes(settings.store / "changes.txt"))
+
+    # Where a job's folder is deleted, the next one has its turn.
+    monkeypatch.setattr(own, "command", ["no-such-program"])
+    assert own.request() == "job-0002"
+    wait_for(lambda: any("job-0002 cannot be started: " in text for text in told))
+    shutil.rmtree(settings.store / "jobs" / "job-0002")
+    wait_for(lambda: any("its folder is gone" in text for text in told))
+    assert own._thread.is_alive()
+
+
+def test_a_job_makes_room_before_it_tells_of_a_full_disk(settings: ServeConfig, tmp_path: Path) -> None:
+    job = Job.create(settings.store / "jobs" / "job-0001", settings, "a test")
+    parts = [job.folder / "run" / name for name in ("checkpoint", "trainer")]
+    for part in parts:
+        part.mkdir(parents=True)
+    text = """
+import sys
+from pathlib import Path
+from annotations.errors import TrainingError
+from training.retraining import job as retrain_job
+from training.retraining.jobs import Job
+tell = Job.tell
+def on_a_full_disk(job, *arguments, **more):
+    if any((job.folder / "run").iterdir()):
+        raise OSError("No space left on device")
+    tell(job, *arguments, **more)
+def perform(job):
+    raise TrainingError("the disk is full")
+Job.tell, retrain_job.perform = on_a_full_disk, perform
+retrain_job.main(Path(sys.argv[1]))
+"""
+    command = [sys.executable, script(tmp_path, "full", text), str(job.folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        assert process.wait(120) == 0
+    assert job.status["state"] == "failed" and job.status["reason"] == "the disk is full"
+    assert not any(part.exists() for part in parts)
 
 
 def test_server_that_is_down_fails_the_job_with_a_remedy(

@@ -7,11 +7,11 @@ Every step leaves its result in the folder, so that a job that was cut short goe
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import threading
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -177,7 +177,8 @@ def mean(scores: Mapping[str, float]) -> float:
 
 def _end_with_input() -> None:
     """Wait for the end of standard input, which comes with the end of the backend, however that ends."""
-    while sys.stdin.buffer.read(1024):
+    # Not through sys.stdin: its lock, held here, would end every job with a fatal error of the interpreter.
+    while os.read(0, 1024):
         pass
     os._exit(CUT_SHORT)
 
@@ -189,16 +190,21 @@ def main(folder: Path) -> None:
     os.nice(NICENESS)
     quiet_libraries()
     job = Job(folder)
+    failure: Exception | None = None
     try:
         perform(job)
-    except StandpointError as error:
-        print(error, flush=True)
-        job.tell(State.FAILED, reason=str(error))
     except Exception as error:
-        traceback.print_exc()
-        job.tell(State.FAILED, reason=f"{type(error).__name__} while {job.state}; see {job.log}")
-    for part in ("checkpoint", "trainer"):
-        shutil.rmtree(job.folder / "run" / part, ignore_errors=True)
+        failure = error
+    finally:
+        # On a full disk nothing can be told before there is room again.
+        job.clear()
+    if failure:
+        ours = isinstance(failure, StandpointError)
+        # The log may be on the same disk.
+        with suppress(OSError):
+            print(failure if ours else "".join(traceback.format_exception(failure)), flush=True)
+        reason = str(failure) if ours else f"{type(failure).__name__} while {job.state}; see {job.log}"
+        job.tell(State.FAILED, reason=reason)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -46,12 +47,20 @@ class Job:
 
     @classmethod
     def create(cls, folder: Path, settings: ServeConfig, reason: str) -> Job:
-        """A queued job. Its status makes it one: a folder without is no job."""
+        """A queued job. Its status makes it one: a folder without is no job.
+
+        Raises:
+            DocumentError: it cannot be written; no folder is left then.
+        """
         job = cls(folder)
         job.folder.mkdir(parents=True)
-        with replacing(job.folder / "job.json") as out:
-            out.write(settings.model_dump_json(indent=2) + "\n")
-        job.tell(State.QUEUED, because=reason)
+        try:
+            with replacing(job.folder / "job.json") as out:
+                out.write(settings.model_dump_json(indent=2) + "\n")
+            job.tell(State.QUEUED, because=reason)
+        except Exception:
+            shutil.rmtree(job.folder, ignore_errors=True)
+            raise
         return job
 
     @property
@@ -95,6 +104,11 @@ class Job:
             states = [*states, {"state": state, "at": now()}]
         with replacing(path) as out:
             out.write(json.dumps({**before, **more, "state": state, "states": states}, indent=2) + "\n")
+
+    def clear(self) -> None:
+        """Remove the run's weights, by far the most of a job, which only a job that goes on needs."""
+        for part in ("checkpoint", "trainer"):
+            shutil.rmtree(self.folder / "run" / part, ignore_errors=True)
 
 
 def jobs(folder: Path) -> list[Job]:

@@ -11,8 +11,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
+from annotations.errors import first_line
 from training.retraining.changes import Changes
 from training.retraining.config import ServeConfig
 from training.retraining.jobs import FINAL, Job, Json, State, find, jobs, next_name
@@ -20,6 +24,13 @@ from training.retraining.jobs import FINAL, Job, Json, State, find, jobs, next_n
 COMMAND = (sys.executable, "-m", "training.retraining.job")
 ATTEMPTS = 3
 STOP_SECONDS = 10.0
+RETRY_SECONDS = 10.0
+
+T = TypeVar("T")
+
+
+class GivenUpError(Exception):
+    """Trying again is of no use: it is time to stop, or the job's folder is gone."""
 
 
 @dataclass
@@ -124,6 +135,7 @@ class Retraining:
             if state in FINAL:
                 continue
             if status.get("attempts", 0) >= ATTEMPTS:
+                job.clear()
                 job.tell(State.FAILED, reason=f"it was interrupted {ATTEMPTS} times; see {job.log}, then train again")
                 self.say(f"{job.id}: {job.status['reason']}")
                 continue
@@ -133,8 +145,33 @@ class Retraining:
             self._queued.append(job)
 
     def _loop(self) -> None:
-        while job := self._next():
-            self._run(job)
+        while not self._stopping:
+            with suppress(GivenUpError):
+                if job := self._insist("the next job", self._next):
+                    self._run(job)
+
+    def _insist(self, what: str, step: Callable[[], T], job: Job | None = None) -> T:
+        """Do a step, again and again where it fails, as it does on a full disk: this thread must outlive that.
+
+        Raises:
+            GivenUpError: it is time to stop, or the job is gone.
+        """
+        while True:
+            try:
+                return step()
+            except Exception as error:
+                self._tell(f"{what}: {first_line(error)}; trying again in {RETRY_SECONDS:g} seconds")
+            if job and not find(self.folder, job.id):
+                self._tell(f"{what}: its folder is gone, and the job with it")
+                raise GivenUpError
+            with self._wake:
+                if self._wake.wait_for(lambda: self._stopping, RETRY_SECONDS):
+                    raise GivenUpError
+
+    def _tell(self, text: str) -> None:
+        # What is said may go to a file on the same full disk.
+        with suppress(OSError):
+            self.say(text)
 
     def _next(self) -> Job | None:
         """Wait for the next job; None when it is time to stop."""
@@ -151,19 +188,19 @@ class Retraining:
             return None
 
     def _run(self, job: Job) -> None:
+        """Three steps, each tried again by itself: no job is run twice because its end could not be noted."""
+        self._insist(f"{job.id} cannot begin", partial(self._begin, job), job)
+        code = self._insist(f"{job.id} cannot be started", partial(self._watch, job), job)
+        self._insist(f"{job.id} has ended, which cannot be noted", partial(self._conclude, job, code), job)
+
+    def _begin(self, job: Job) -> None:
         status = job.status
         with self._wake:
             # What changes from here on may be missed by the job's pull, so it counts for the next one.
             upto = status.get("upto", self._changes.last)
             self._trigger.reset()
-        attempts = status.get("attempts", 0)
-        job.tell(State(status["state"]), upto=upto, attempts=attempts + 1)
-        self.say(f"{job.id} begins ({status['because']}); log: {job.log}")
-        code = self._watch(job)
-        if self._stopping and not job.finished:
-            job.tell(State.INTERRUPTED, attempts=attempts)
-        else:
-            self._conclude(job, code)
+        job.tell(State(status["state"]), upto=upto, attempts=status.get("attempts", 0) + 1)
+        self._tell(f"{job.id} begins ({status['because']}); log: {job.log}")
 
     def _watch(self, job: Job) -> int:
         """Start the job's process and wait for its end. Returns its exit status."""
@@ -190,6 +227,11 @@ class Retraining:
 
     def _conclude(self, job: Job, code: int) -> None:
         if not job.finished:
+            if self._stopping:
+                job.tell(State.INTERRUPTED, attempts=job.status["attempts"] - 1)
+                return
+            # A process that was killed has removed nothing.
+            job.clear()
             ended = f"signal {-code}" if code < 0 else f"status {code}"
             job.tell(State.FAILED, reason=f"its process ended with {ended} while {job.state}; see {job.log}")
         status = job.status
@@ -198,4 +240,4 @@ class Retraining:
                 self._changes.settle(status["upto"])
                 if len(self._changes):
                     self._trigger.change(len(self._changes), time.monotonic())
-        self.say(f"{job.id} {status['state']}: {status['reason']}")
+        self._tell(f"{job.id} {status['state']}: {status['reason']}")
