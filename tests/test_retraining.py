@@ -20,10 +20,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from service_help import make_checkpoint
 from test_main_path import SENTENCES, gold
-from test_ml_backend import PROJECT, STARTED, Serving, start, write_serve
+from test_ml_backend import PROJECT, STARTED, TOKEN, Serving, start, write_serve
 
 from annotations.document import Document
-from annotations.errors import DocumentError, ServerError
+from annotations.errors import ConfigError, DocumentError, ServerError
 from annotations.schema import Schema
 from annotations.storage import read_jsonl, write_jsonl
 from inference.checkpoint_files import version
@@ -32,6 +32,7 @@ from inference.model_store import ModelStore
 from inference.tagger import Tagger
 from inference.verification import verify
 from training.config import RunConfig
+from training.lineage import LINEAGE, text_hash
 from training.retraining import changes as retrain_changes
 from training.retraining import job as retrain_job
 from training.retraining import jobs as retrain_jobs
@@ -41,6 +42,7 @@ from training.retraining.config import ServeConfig
 from training.retraining.data import divide
 from training.retraining.jobs import Job, State, find, jobs
 from training.retraining.learner import Retraining, Trigger
+from training.retraining.serving import check, serve
 
 # A backend whose jobs run another script than the real one.
 SERVE = """
@@ -223,12 +225,15 @@ def test_kill_during_training_leaves_no_orphan_and_goes_on(
 
 
 @pytest.fixture
-def settings(tmp_path: Path, random_tagger: Path, encoders: Callable[[str], Path]) -> ServeConfig:
+def settings(
+    tmp_path: Path, random_tagger: Path, encoders: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> ServeConfig:
     """Settings of a backend that serves random heads; 40 short epochs are enough to be better."""
     path = write_serve(tmp_path, random_tagger, encoders("modernbert"), train_overrides=["epochs=40"])
     loaded = ServeConfig.load(path)
     store = ModelStore(loaded.store)
     store.promote(store.admit(random_tagger), "imported")
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", TOKEN)
     return loaded
 
 
@@ -308,7 +313,7 @@ def test_restored_meanwhile_is_what_counts(
     worse = settings.model_copy(update={"train_overrides": ("epochs=2",), "tolerance": 0.2})
     status = run_job(worse, "job-0002", monkeypatch, pulled)
     assert status["before"] in (trained, first)
-    if len(done) == 3:
+    if len(done) > 2:
         assert status["before"] == trained
     assert store.version in (trained, status["version"])
 
@@ -339,6 +344,76 @@ def test_nothing_is_scored_that_was_learned(schema: Schema, tmp_path: Path) -> N
     nothing = config.model_copy(update={"data": config.data.model_copy(update={"held_out": ()})})
     with pytest.raises(DocumentError, match="evaluation: is empty"):
         divide([fresh], nothing, [])
+
+
+def remember(checkpoint: Path, *texts: str) -> None:
+    """Make a checkpoint tell that it learned from these."""
+    (checkpoint / LINEAGE).write_text(json.dumps({"texts": [text_hash(text) for text in texts], "texts_before": []}))
+
+
+def test_versions_are_compared_on_what_neither_learned(
+    settings: ServeConfig, pulled: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    store, article = ModelStore(settings.store), gold(1)[0].text
+    assert check(settings) == [
+        f"what version {store.version} learned from is not known, so it may know the articles that versions are compared on"
+    ]
+    write_jsonl(tmp_path / "more.jsonl", gold(4)[6:])
+    wider = settings.model_copy(update={"evaluation": (tmp_path / "more.jsonl",)})
+    remember(store.path(store.version), article)
+    left_out = f"version {store.version} learned from 2 of 4 evaluation documents, which are left out"
+    assert check(wider) == [left_out]
+    score, scored = retrain_job.score, []
+
+    def noted(tagger: Tagger, documents: list[Document], schema: Schema) -> dict[str, float]:
+        scored.append([document.id for document in documents])
+        return score(tagger, documents, schema)
+
+    monkeypatch.setattr(retrain_job, "score", noted)
+    status = run_job(wider, "job-0001", monkeypatch, pulled)
+    assert scored == [["3-1", "3-2"]] * 2
+    assert status["compared_on"] == 2 and status["reason"].endswith(f"; {left_out}")
+
+    scored.clear()
+    (settings.store / "jobs" / "job-0001" / "run" / "checkpoint").rename(tmp_path / "tagger")
+    went_on = (f"encoder={tmp_path / 'tagger'}", "epochs=0.01")
+    remember(tmp_path / "tagger", gold(4)[6].text)
+    remember(store.path(store.version))
+    run_job(wider.model_copy(update={"train_overrides": went_on}), "job-0002", monkeypatch, pulled)
+    assert scored == [["0-1", "0-2"]] * 2, "the new one knows through its encoder"
+
+
+def test_nothing_is_trained_that_could_not_be_compared(
+    settings: ServeConfig, pulled: Path, random_tagger: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    store, article = ModelStore(settings.store), gold(1)[0].text
+    nothing_left = "evaluation: nothing is left to compare versions on; version .* learned from 2 of 2 .*; name files"
+    remember(store.path(store.version), article)
+    with pytest.raises(ConfigError, match=nothing_left):
+        check(settings)
+    with pytest.raises(ConfigError, match=nothing_left):
+        run_job(settings, "job-0001", monkeypatch, pulled)
+    assert not (settings.store / "jobs" / "job-0001" / "train.yaml").exists()
+
+    # Known only at the end, where such a version is restored meanwhile.
+    remember(store.path(store.version))
+    train = retrain_job.train
+
+    def train_and_restore(config: RunConfig) -> None:
+        train(config)
+        remember(store.path(store.version), article)
+
+    monkeypatch.setattr(retrain_job, "train", train_and_restore)
+    with pytest.raises(ConfigError, match=nothing_left):
+        run_job(settings, "job-0002", monkeypatch, pulled)
+
+    # Before the store begins with it, which would keep it.
+    shutil.copytree(random_tagger, tmp_path / "tagger")
+    remember(tmp_path / "tagger", article)
+    fresh = settings.model_copy(update={"checkpoint": tmp_path / "tagger", "store": tmp_path / "fresh"})
+    with pytest.raises(ConfigError, match=r"nothing is left .*; checkpoint \S+tagger learned from 2 of 2"):
+        serve(fresh, print)
+    assert not (tmp_path / "fresh").exists()
 
 
 def test_a_further_text_that_is_scored_is_refused(

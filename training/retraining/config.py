@@ -38,7 +38,10 @@ class ServeConfig(Config):
     train_overrides: tuple[str, ...] = ()
     """Settings of that run to override, such as `epochs=10`."""
     evaluation: tuple[Path, ...] = ()
-    """Annotated files to compare versions on, beside the run's own `data.test` and `data.held_out`."""
+    """Annotated files to compare versions on, beside the run's own `data.test` and `data.held_out`.
+
+    Articles that a version learned from are left out; some must be left.
+    """
     policy: Policy = Policy()
     """Which annotation counts where a task has several."""
     retrain_after: int | None = Field(default=20, ge=1)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from annotations.document import Document
-from annotations.errors import DocumentError
+from annotations.errors import ConfigError, DocumentError
 from annotations.reading import annotated_documents
+from annotations.schema import Schema
 from training.config import RunConfig
+from training.lineage import known_texts, learned_texts
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ def divide(pulled: Sequence[Document], config: RunConfig, evaluation: Sequence[P
     fixed, _ = annotated_documents([*evaluation, *config.data.test], schema)
     held_out = [document for document in own if document.fold in config.data.held_out]
     scored = list({document.id: document for document in [*held_out, *fixed]}.values())
-    if not any(set(document.labels) & set(schema.layers) for document in scored):
+    if not _annotated(scored, schema):
         raise DocumentError("evaluation", "is empty; name files, or data.held_out or data.test in the run")
     texts, folds = {document.text for document in scored}, {document.fold for document in scored}
 
@@ -54,3 +56,41 @@ def divide(pulled: Sequence[Document], config: RunConfig, evaluation: Sequence[P
         "evaluation": len(scored),
     }
     return Parts([*old, *new], scored, counts)
+
+
+def unlearned(
+    documents: Sequence[Document], taggers: Mapping[str, Path], schema: Schema
+) -> tuple[list[Document], list[str]]:
+    """The documents that none of these taggers learned from, as far as their folders tell, and what to know of the others.
+
+    `taggers` are folders by what to call them. On a text that only one version learned, it has the advantage.
+
+    Raises:
+        ConfigError: no annotated document is left.
+    """
+    left, told = list(documents), []
+    for name, folder in taggers.items():
+        texts = learned_texts(folder)
+        if texts is None:
+            told.append(
+                f"what {name} learned from is not known, so it may know the articles that versions are compared on"
+            )
+        elif known := frozenset(known_texts(documents, texts)):
+            told.append(
+                f"{name} learned from {len(known)} of {len(documents)} evaluation documents, which are left out"
+            )
+            left = [document for document in left if document.id not in known]
+    if not _annotated(left, schema):
+        reason = "; ".join(["nothing is left to compare versions on", *told])
+        raise ConfigError("evaluation", f"{reason}; name files of annotated articles that were never learned from")
+    return left, told
+
+
+def beginning(config: RunConfig) -> dict[str, Path]:
+    """The tagger that a run goes on from, where its encoder is one that tells what it learned from."""
+    folder = Path(config.encoder)
+    return {f"the encoder {folder}": folder} if learned_texts(folder) is not None else {}
+
+
+def _annotated(documents: Iterable[Document], schema: Schema) -> bool:
+    return any(set(document.labels) & set(schema.layers) for document in documents)

@@ -27,7 +27,7 @@ from training.config import RunConfig
 from training.folds import apart
 from training.reports.evaluation import bare
 from training.retraining.config import TOKEN, ServeConfig
-from training.retraining.data import divide
+from training.retraining.data import beginning, divide, unlearned
 from training.retraining.jobs import Job, Json, State
 from training.run_directory import RunDirectory, resolved_yaml
 from training.runs import train
@@ -73,6 +73,10 @@ def prepare(job: Job) -> None:
         )
     parts = divide(documents, config, settings.evaluation)
     apart(further_texts(config), parts.scored)
+    # Told here, before the hours of a training that nothing could be compared with.
+    store = ModelStore(settings.store)
+    current = {f"version {store.version}": store.path(store.version)}
+    unlearned(parts.scored, {**current, **beginning(config)}, schema)
     write_jsonl(job.folder / "train.jsonl", parts.learned)
     write_jsonl(job.folder / "evaluation.jsonl", parts.scored)
     job.tell(State.PULLING, pulled=pulled, data=parts.counts)
@@ -101,10 +105,11 @@ def token() -> str:
 
 
 def decide(job: Job, run: RunDirectory, schema: Schema) -> None:
-    """Compare the trained version with the current one, and make it current unless it is worse.
+    """Compare the trained version with the current one where neither learned, and make it current unless it is worse.
 
     Raises:
         CheckpointError: the current version cannot be loaded.
+        ConfigError: one of them learned from every document that they could be compared on.
     """
     settings, store = job.settings, ModelStore(job.settings.store)
     new = version(run.checkpoint)
@@ -112,20 +117,22 @@ def decide(job: Job, run: RunDirectory, schema: Schema) -> None:
     # What was current when this job first compared: cut short behind the swap, it finds its own version there.
     before = job.status.get("before", store.version)
     job.tell(State.COMPARING, version=new, before=before)
-    theirs = score(Tagger.load(run.checkpoint), documents, schema)
     while True:
-        verdict = Verdict(new, theirs, before, score(Tagger.load(store.path(before)), documents, schema))
+        folders = {f"version {new}": run.checkpoint, f"version {before}": store.path(before)}
+        fair, odd = unlearned(documents, folders, schema)
+        job.tell(State.COMPARING, before=before, compared_on=len(fair))
+        theirs, ours = (score(Tagger.load(folder), fair, schema) for folder in (run.checkpoint, store.path(before)))
+        verdict = Verdict(new, theirs, before, ours)
         if not verdict.better(settings.tolerance):
-            job.tell(State.KEPT, reason=f"{verdict}; {before} stays", **verdict.to_dict())
+            job.tell(State.KEPT, reason="; ".join([f"{verdict}; {before} stays", *odd]), **verdict.to_dict())
             return
         store.admit(run.checkpoint)
         if store.promote(new, "retrained", instead_of=before):
             break
         # Someone restored another version meanwhile, which is to be compared with instead.
         before = store.version
-        job.tell(State.COMPARING, before=before)
     store.prune(settings.keep_versions)
-    job.tell(State.SWAPPED, reason=f"{verdict}; {new} is current", **verdict.to_dict())
+    job.tell(State.SWAPPED, reason="; ".join([f"{verdict}; {new} is current", *odd]), **verdict.to_dict())
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from inference.model_store import ModelStore
 from inference.suggestions import Suggester
 from training.config import RunConfig
 from training.retraining.config import ServeConfig
+from training.retraining.data import beginning, divide, unlearned
 from training.retraining.job import token
 from training.retraining.learner import COMMAND, Retraining
 
@@ -24,13 +25,15 @@ def serve(settings: ServeConfig, say: Callable[[str], None], command: Sequence[s
         InputError: settings, token, checkpoint or address cannot be used; nothing is served then.
         SystemExit: with status 0, after SIGTERM.
     """
-    check(settings)
+    warnings = check(settings)
     store = ModelStore(settings.store)
     with store.serving():
         if store.empty:
             store.promote(store.admit(settings.checkpoint), "imported")
             say(f"{settings.checkpoint} is imported into {store.folder}")
         say(f"version {store.version} is current")
+        for warning in warnings:
+            say(f"warning: {warning}")
         suggester, learner = Suggester(store, say), Retraining(settings, say, command)
         backend = Backend(store, suggester, learner, settings.project, say)
         if settings.host not in LOOPBACK:
@@ -44,8 +47,12 @@ def serve(settings: ServeConfig, say: Callable[[str], None], command: Sequence[s
             learner.stop()
 
 
-def check(settings: ServeConfig) -> None:
-    """Everything that would make every training job fail, told before the first one. Raises ConfigError."""
+def check(settings: ServeConfig) -> list[str]:
+    """Everything that would make every training job fail, told before the first one. Returns what is merely odd.
+
+    Raises:
+        InputError: settings, token or the run's documents cannot be used, or nothing is left to compare versions on.
+    """
     problems: list[str] = []
     try:
         config = RunConfig.load(settings.train, settings.train_overrides)
@@ -63,3 +70,16 @@ def check(settings: ServeConfig) -> None:
         problems.append(str(error))
     if problems:
         raise ConfigError("serve", problems)
+    return _learned_already(settings)
+
+
+def _learned_already(settings: ServeConfig) -> list[str]:
+    """What the version that will be current knows of the documents to compare on. Raises InputError where it knows all."""
+    store = ModelStore(settings.store)
+    # Before a checkpoint is imported: a store that began with it would keep it, whatever the settings say later.
+    name, folder = f"checkpoint {settings.checkpoint}", settings.checkpoint
+    if not store.empty:
+        name, folder = f"version {store.version}", store.path(store.version)
+    config = RunConfig.load(settings.train, settings.train_overrides)
+    scored = divide([], config, settings.evaluation).scored
+    return unlearned(scored, {name: folder, **beginning(config)}, config.tagger.label_schema)[1]
