@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,7 +32,7 @@ from training.reports.items import layer_items
 from training.reports.layer_scores import counted, score
 from training.reports.making import ReportSettings, make_report
 from training.reports.slices import COLUMNS
-from training.reports.sources import Lesson, Source, Training
+from training.reports.sources import Lesson, Source, Training, read_source
 from training.reports.span_errors import ERRORS
 from training.reports.writing import compact, markdown, text, write_report
 
@@ -374,6 +375,42 @@ def test_a_checkpoint_is_tagged_calibrated_and_copied(trained: Path, tmp_path: P
     )
     assert refused.exit_code == 2
     assert "exists already" in refused.stderr
+
+
+def test_a_checkpoint_on_its_own_tells_what_it_learned_from(trained: Path, tmp_path: Path) -> None:
+    alone, data = tmp_path / "alone" / "checkpoint", trained / "gold.jsonl"
+    shutil.copytree(trained / "held" / "checkpoint", alone)
+    found = read_source(alone, [data], logits=True)
+    assert found.known == {"0-1", "0-2"}
+    assert "2 of 4 scored documents have a text that was learned from" in found.remarks
+    assert "temperatures are fitted and measured on the others alone" in found.remarks
+    assert not any("what was learned from is not known" in remark for remark in found.remarks)
+    assert any("name the files with --train" in remark for remark in found.remarks)
+    assert found.evidence is not None
+    assert {name: set(one.fold) for name, one in found.evidence.items()} == {
+        name: {"article-1"} for name in SCHEMA.layers
+    }
+    assert read_source(alone, [data], train=[data]).known == {one.id for one in gold(2)}
+    assert read_source(trained / "held", [data]).known == {"0-1", "0-2"}
+    # A file that the run's config names may have grown since the run.
+    shutil.copytree(trained / "held", tmp_path / "later")
+    grown, config = tmp_path / "grown.jsonl", tmp_path / "later" / "config.yaml"
+    write_jsonl(grown, gold(3))
+    config.write_text(config.read_text().replace(str(data), str(grown)))
+    later = read_source(tmp_path / "later" / "checkpoint", [grown])
+    assert later.known == {"0-1", "0-2"}
+    assert later.training is not None and later.training.documents == 4
+
+
+def test_no_temperature_is_fitted_on_what_was_learned_from(trained: Path, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "learned.jsonl", gold(1))
+    checkpoint = trained / "held" / "checkpoint"
+    for asked in (ReportSettings(calibrate=True), ReportSettings(calibrated=tmp_path / "copy")):
+        with pytest.raises(DocumentError, match="learned from, and on those") as refused:
+            make_report(checkpoint, [tmp_path / "learned.jsonl"], tmp_path / "out", asked, command="standpoint report")
+        assert "learned.jsonl: all 2 documents" in str(refused.value)
+        assert "give annotated documents that it did not learn from" in str(refused.value)
+    assert not (tmp_path / "out").exists() and not (tmp_path / "copy").exists()
 
 
 def test_finished_results_are_scored_from_what_they_kept(trained: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ It knows folders and taggers. It scores nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from inference.decoding import decode
 from inference.tagger import Tagger, portions
 from training.data import unreachable
 from training.folds import FOLDS, folds
+from training.lineage import known_texts, learned_texts
 from training.reports.evaluation import bare
 from training.reports.reading_gold import read_gold
 from training.reports.results import Result, home_of, read_result
@@ -72,7 +73,9 @@ class Source:
     lost: dict[str, list[str]] | None = None
     """Gold that tokens cannot represent, by layer of spans; None where the tokens are not known."""
     evidence: dict[str, Evidence] | None = None
-    """Logits for fitting temperatures, where asked for."""
+    """Logits for fitting temperatures, where asked for, of documents that were not learned from."""
+    known: frozenset[str] | None = None
+    """Ids of the gold documents whose text was learned from; None where nothing tells."""
     remarks: list[str] = field(default_factory=list)
 
 
@@ -85,66 +88,99 @@ def read_source(path: Path, data: Sequence[Path], *, train: Sequence[Path] = (),
     """Tag the data with a checkpoint, or take a finished result's predictions; `train` names what was learned from.
 
     Raises:
-        InputError: the folder holds neither, or the data cannot be read.
+        InputError: the folder holds neither, the data cannot be read, or logits are asked for and all of the data was learned
+            from.
     """
-    source = _tagged(path, data, logits) if is_checkpoint(path) else _finished(path, data)
+    source = _tagged(path, data, train, logits) if is_checkpoint(path) else _finished(path, data, train)
+    if source.known:
+        again = f"{len(source.known)} of {len(source.gold)} scored documents have a text that was learned from"
+        source.remarks.append(again)
     if logits and source.evidence is None:
         source.remarks.append(
             "no temperature was fitted: that takes the logits of a checkpoint, and this is a finished result"
         )
-    if train:
-        learned, _ = annotated_documents(train, source.schema)
-        source.training = Training([str(file) for file in train], [Lesson(learned)])
-    if source.training and (again := _learned_again(source)):
-        source.remarks.append(f"{again} of {len(source.gold)} scored documents have a text that was learned from")
+    elif logits and source.known:
+        source.remarks.append("temperatures are fitted and measured on the others alone")
     if source.training is None:
-        told = (
-            "what was learned from is not known: no scores by names seen in training, and no TF-IDF beside the tagger"
+        told = "what was learned from is not known" if source.known is None else "what was learned from is not at hand"
+        source.remarks.append(
+            f"{told}: no scores by names seen in training, and no TF-IDF beside the tagger; name the files with --train"
         )
-        source.remarks.append(f"{told}; name the files with --train")
     return source
 
 
-def _learned_again(source: Source) -> int:
-    """How many scored documents have a text that their own tagger learned from."""
-    found: set[str] = set()
-    for lesson in source.training.lessons if source.training else ():
-        texts = {document.text for document in lesson.learned}
-        own = [one for one in source.gold if lesson.tested is None or one.id in lesson.tested]
-        found |= {document.id for document in own if document.text in texts}
-    return len(found)
+def _named(train: Sequence[Path], schema: Schema) -> Training:
+    documents, _ = annotated_documents(train, schema)
+    return Training([str(file) for file in train], [Lesson(documents)])
 
 
-def _tagged(path: Path, data: Sequence[Path], logits: bool) -> Source:
+def _known(gold: Sequence[Document], own: Path, training: Training | None, named: bool) -> frozenset[str] | None:
+    """Ids of the documents whose text their own tagger learned from; None where nothing tells.
+
+    `own` is the tagger's checkpoint, which need not be there; `named` is whether a person named the files of `training`.
+    """
+    texts = learned_texts(own)
+    if texts is None and training is None:
+        return None
+    found = set(known_texts(gold, texts or frozenset()))
+    # Files that a run's config names may have changed since; what the checkpoint itself keeps has not.
+    for lesson in training.lessons if training and (named or texts is None) else ():
+        learned = {document.text for document in lesson.learned}
+        tested = [one for one in gold if lesson.tested is None or one.id in lesson.tested]
+        found |= {document.id for document in tested if document.text in learned}
+    return frozenset(found)
+
+
+def _tagged(path: Path, data: Sequence[Path], train: Sequence[Path], logits: bool) -> Source:
     if not data:
         raise DocumentError(path, "is a checkpoint: name the annotated files to score it on")
     tagger = Tagger.load(path)
     gold, imported = read_gold(data, tagger.schema)
-    known = tagger.config.temperatures
-    evidence = {name: Evidence(known.get(name, 1.0)) for name in tagger.schema.layers} if logits else None
-    predicted = [one for some in portions(gold) for one in _tag(tagger, some, evidence)]
-    source = Source(str(path), "checkpoint", tagger.schema, gold, [*map(str, data)], {"run": predicted})
-    source.version, source.evidence = checkpoint_files.version(path), evidence
+    source = Source(str(path), "checkpoint", tagger.schema, gold, [*map(str, data)], {})
+    source.version, source.remarks = checkpoint_files.version(path), _imported(imported)
+    if train:
+        source.training = _named(train, source.schema)
+    elif (path.parent / FINISHED).is_file():
+        _look_around(source, path.parent)
+    source.known = _known(gold, path, source.training, bool(train))
+    if logits:
+        source.evidence = _evidence(path, source, tagger.config)
+    source.rounds["run"] = [one for some in portions(gold) for one in _tag(tagger, some, source)]
     source.lost = _lost(gold, tagger.tokenizer, tagger.config)
-    source.remarks += _imported(imported)
-    if (path.parent / FINISHED).is_file():
-        try:
-            result = read_result(path.parent)
-            source.training = _trained(result, source.schema)
-            source.remarks += result.gold.read(source.schema)[1] if result.gold else []
-        except InputError as error:
-            source.remarks.append(f"the training data cannot be read: {first_line(error)}")
     return source
 
 
-def _tag(tagger: Tagger, gold: Sequence[Document], evidence: Mapping[str, Evidence] | None) -> list[Document]:
+def _look_around(source: Source, run: Path) -> None:
+    """Take what a checkpoint learned from out of the run's folder that it lies in."""
+    try:
+        result = read_result(run)
+        source.training = _trained(result, source.schema)
+        source.remarks += result.gold.read(source.schema)[1] if result.gold else []
+    except InputError as error:
+        source.remarks.append(f"the training data cannot be read: {first_line(error)}")
+
+
+def _evidence(path: Path, source: Source, config: TaggerConfig) -> dict[str, Evidence]:
+    """Empty evidence for each layer. Raises DocumentError where every document was learned from."""
+    if source.gold and source.known and all(one.id in source.known for one in source.gold):
+        raise DocumentError(
+            ", ".join(source.files),
+            f"all {len(source.gold)} documents have a text that {path} learned from, and on those it is too sure of itself to fit "
+            "a temperature; give annotated documents that it did not learn from, or leave out --calibrate and --calibrated",
+        )
+    return {name: Evidence(config.temperatures.get(name, 1.0)) for name in source.schema.layers}
+
+
+def _tag(tagger: Tagger, gold: Sequence[Document], source: Source) -> list[Document]:
     documents = bare(gold)
     windows, answers = tagger.read(documents)
     tagged = decode(documents, windows, answers, tagger.config)
-    if evidence is not None:
-        known = tagger.schema.layers
-        allowed = {name: layer.labels for name, layer in known.items()}
-        gather(evidence, known, [one.within(allowed) for one in gold], tagged, windows, answers)
+    if source.evidence is not None:
+        known = source.known or frozenset()
+        allowed = {name: layer.labels for name, layer in source.schema.layers.items()}
+        # Without labels nothing of a document is evidence.
+        fresh = [one.within({} if one.id in known else allowed) for one in gold]
+        gather(source.evidence, source.schema.layers, fresh, tagged, windows, answers)
     return tagged
 
 
@@ -159,7 +195,7 @@ def _imported(report: ImportReport) -> list[str]:
     return [f"{len(lines)} {what}, for example: {lines[0]}" for what, lines in parts.items() if lines]
 
 
-def _finished(path: Path, data: Sequence[Path]) -> Source:
+def _finished(path: Path, data: Sequence[Path], train: Sequence[Path]) -> Source:
     result = read_result(path)
     declared = result.schema
     if declared is None:
@@ -180,10 +216,14 @@ def _finished(path: Path, data: Sequence[Path]) -> Source:
     source = Source(str(path), _kind(path), declared, gold, files, result.rounds, remarks=remarks)
     if source.kind == "run" and is_checkpoint(path / "checkpoint"):
         source.version = checkpoint_files.version(path / "checkpoint")
-    try:
-        source.training = _trained(result, declared) if source.kind != "crossval" else _crossed(path, result)
-    except InputError as error:
-        remarks.append(f"the training data cannot be read: {first_line(error)}")
+    if train:
+        source.training = _named(train, declared)
+    else:
+        try:
+            source.training = _trained(result, declared) if source.kind != "crossval" else _crossed(path, result)
+        except InputError as error:
+            remarks.append(f"the training data cannot be read: {first_line(error)}")
+    source.known = _known(gold, path / "checkpoint", source.training, bool(train))
     source.lost = _lost_of_result(path, gold, remarks)
     return source
 
