@@ -147,12 +147,20 @@ def calibration() -> Values:
     bins = [{"low": 0.8, "high": 0.9, "count": 6, "confidence": 0.86, "accuracy": 0.83}]
     temperature = {
         "value": 1.3,
+        "items": 16,
         "folds": 3,
         "by_fold": [1.3],
         "ece_before": estimate(0.04),
         "ece_after": estimate(0.03),
     }
-    temperature |= {"nll_before": 0.6, "nll_after": 0.5, "bins": bins, "written": None, "conclusion": "it helps"}
+    temperature |= {
+        "nll_before": 0.6,
+        "nll_after": 0.5,
+        "bins": bins,
+        "written": None,
+        "conclusion": "it helps",
+        "problem": None,
+    }
     found = {"items": 16, "without": 1, "ece": estimate(0.04), "confidence": 0.7, "accuracy": 0.68}
     return {**found, "bins": bins, "temperature": temperature}
 

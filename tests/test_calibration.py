@@ -202,6 +202,8 @@ def test_the_right_temperature_is_found_and_helps_on_documents_it_was_not_fitted
     assert len(fitted.by_fold) == 5
     assert fitted.after.ece.value < fitted.before.ece.value / 2
     assert fitted.nll_after < fitted.nll_before
+    assert fitted.problem is None
+    assert "lowers the log loss" in fitted.conclusion()
     assert "lowers the ECE" in fitted.conclusion()
     assert "5 folds" in fitted.conclusion()
 
@@ -212,6 +214,34 @@ def test_each_fold_is_rescaled_by_what_was_fitted_on_the_others() -> None:
     assert sorted(fitted.by_fold) == pytest.approx([0.5, 4.0], rel=0.3)
     assert fitted.after.ece.value > fitted.before.ece.value
     assert "raises the ECE" in fitted.conclusion()
+    assert "raises the log loss" in fitted.conclusion()
+    assert fitted.determined
+    assert fitted.problem is not None and "the log loss does not fall" in fitted.problem
+
+
+@pytest.mark.parametrize("wrong", [0, 10])
+def test_all_right_or_all_wrong_determines_no_temperature(wrong: int) -> None:
+    random = np.random.default_rng(1)
+    found, documents = Evidence(), []
+    for number in range(10):
+        logits = random.normal(0, 0.5, 3)
+        best = int(logits.argmax())
+        logits[best] += 1
+        right = int(logits.argmin()) if number < wrong else best
+        documents.append(Document(id=f"d{number}", text="a b", group=f"g{number}"))
+        found.rows.append(logits)
+        found.chosen.append(best)
+        found.gold.append(right)
+        found.owner.append(number)
+        found.correct.append(right == best)
+        found.fold.append(f"g{number}")
+    fitted = fit(found, documents, 100)
+    assert fitted is not None
+    assert fitted.wrong == wrong
+    assert fitted.problem is not None
+    assert not fitted.determined
+    assert "no temperature can be determined" in fitted.conclusion()
+    assert "lowers" not in fitted.conclusion()
 
 
 def test_one_group_is_fitted_and_says_that_nothing_was_held_out() -> None:

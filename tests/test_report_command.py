@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from conftest import ROOT
 from test_main_path import cli, gold, write_run
 from typer.testing import CliRunner
@@ -23,7 +24,9 @@ from annotations.resampling import MANY, resampled, resampled_blocks
 from annotations.schema import Schema
 from annotations.sentences import sentences
 from annotations.storage import write_jsonl
-from inference.verification import verify
+from inference import checkpoint
+from inference.tagger import Tagger
+from inference.verification import record, verify
 from training.cli import app
 from training.reports.analysis import Analysis, analyse
 from training.reports.error_rows import ERROR_COLUMNS, excerpt
@@ -343,11 +346,9 @@ def report(*arguments: str | Path, output: Path) -> tuple[str, Values]:
     return told, json.loads((output / "report.json").read_text())
 
 
-def test_a_checkpoint_is_tagged_calibrated_and_copied(trained: Path, tmp_path: Path) -> None:
-    checkpoint, copy = trained / "held" / "checkpoint", tmp_path / "copy"
-    link = "http://localhost:8080/projects/1/data?task={task}"
-    given = ["--calibrated", copy, "--task-url", link]
-    _, values = report(checkpoint, trained / "gold.jsonl", *given, output=tmp_path / "one")
+def test_a_checkpoint_is_tagged(trained: Path, tmp_path: Path) -> None:
+    checkpoint, link = trained / "held" / "checkpoint", "http://localhost:8080/projects/1/data?task={task}"
+    _, values = report(checkpoint, trained / "gold.jsonl", "--task-url", link, output=tmp_path / "one")
     about = values["about"]
     assert (values["format"], about["kind"], about["rounds"], about["task_url"]) == (1, "checkpoint", ["run"], link)
     assert about["training"]["documents"] == 2
@@ -357,24 +358,82 @@ def test_a_checkpoint_is_tagged_calibrated_and_copied(trained: Path, tmp_path: P
     evaluated = json.loads((trained / "scored" / "metrics.json").read_text())["layers"]
     assert values["layers"]["entity"]["tables"][0]["strict"]["rows"] == evaluated["entity"]["strict"]
     assert values["layers"]["entity"]["not_represented"] == evaluated["entity"]["not_represented"]
-    temperature = values["layers"]["stance"]["calibration"]["temperature"]
-    assert temperature["written"] == str(copy)
+
+
+def surer(path: Path, folder: Path) -> Path:
+    """A copy of a checkpoint that is sure of stances, as one is that has learned more than a few steps."""
+    shutil.copytree(path, folder)
+    model, tokenizer, _ = checkpoint.load(path)
+    with torch.no_grad():
+        for values in model.sentence_heads.parameters():
+            values.mul_(500)
+    checkpoint.save(folder, model, tokenizer)
+    record(folder)
+    return folder
+
+
+def partly_right(tagger: Path) -> list[Document]:
+    """Articles that the tagger does not know; of its answers every fourth stance is wrong, every entity, and no document."""
+    stances = SCHEMA.layers["stance"].names
+    found = []
+    for document in Tagger.load(tagger).tag_all([one.with_labels({}) for one in gold(8)[4:]]):
+        stance = tuple(
+            one.model_copy(update={"label": stances[(stances.index(one.label) + (place % 4 == 3)) % len(stances)]})
+            for place, one in enumerate(document.spans("stance"))
+        )
+        found.append(document.with_labels({"entity": (), "stance": stance, "document": document.labels["document"]}))
+    return found
+
+
+def test_a_copy_has_the_temperatures_that_are_of_use(trained: Path, tmp_path: Path) -> None:
+    sure, copy, data = (
+        surer(trained / "held" / "checkpoint", tmp_path / "sure"),
+        tmp_path / "copy",
+        tmp_path / "fresh.jsonl",
+    )
+    write_jsonl(data, partly_right(sure))
+    told, values = report(sure, data, "--calibrated", copy, output=tmp_path / "one")
+    fits = {name: layer["calibration"]["temperature"] for name, layer in values["layers"].items()}
+    assert {name: fit["written"] for name, fit in fits.items()} == {
+        "entity": None,
+        "stance": str(copy),
+        "document": None,
+    }
+    assert "runs into a bound of its search" in fits["entity"]["problem"]
+    assert "no prediction is wrong" in fits["document"]["problem"]
+    assert fits["stance"]["problem"] is None and fits["stance"]["nll_after"] < fits["stance"]["nll_before"]
+    assert f"{copy} has fitted temperatures for stance, and not for entity, document" in told
+    assert (
+        f"document: its temperature is not to be used, and --calibrated leaves it as it was: {fits['document']['problem']}"
+        in told
+    )
+    assert "no temperature can be determined" in fits["document"]["conclusion"]
+    page = (tmp_path / "one" / "report.html").read_text()
+    assert page.count("<caption>Reliability with temperature scaling") == 1
     config = json.loads((copy / "config.json").read_text())["tagger"]
-    assert config["temperatures"]["stance"] == temperature["value"]
+    assert config["temperatures"] == {"stance": fits["stance"]["value"]}
     assert verify(copy).sound
     card = (copy / "README.md").read_text("utf-8")
-    assert card.startswith((checkpoint / "README.md").read_text("utf-8")) and "## Calibration" in card
-    assert (copy / "training.json").read_bytes() == (checkpoint / "training.json").read_bytes()
+    assert card.startswith((sure / "README.md").read_text("utf-8")) and "## Calibration" in card
+    assert (copy / "training.json").read_bytes() == (sure / "training.json").read_bytes()
     assert "temperature" in (tmp_path / "one" / "report.md").read_text()
-    _, again = report(copy, trained / "gold.jsonl", "--no-baselines", output=tmp_path / "two")
+    _, again = report(copy, data, "--no-baselines", output=tmp_path / "two")
     assert again["layers"]["stance"]["overall"] == values["layers"]["stance"]["overall"]
     assert again["layers"]["stance"]["calibration"]["ece"] != values["layers"]["stance"]["calibration"]["ece"]
     assert again["layers"]["stance"]["baselines"] == []
-    refused = CliRunner().invoke(
-        app, ["report", str(checkpoint), str(trained / "gold.jsonl"), "--calibrated", str(copy)]
-    )
+    refused = CliRunner().invoke(app, ["report", str(sure), str(data), "--calibrated", str(copy)])
     assert refused.exit_code == 2
     assert "exists already" in refused.stderr
+
+
+def test_no_copy_is_made_where_no_temperature_is_of_use(trained: Path, tmp_path: Path) -> None:
+    data, output = tmp_path / "right.jsonl", tmp_path / "out"
+    write_jsonl(data, [one.only({"document"}) for one in partly_right(trained / "held" / "checkpoint")])
+    asked = ReportSettings(calibrated=tmp_path / "copy")
+    with pytest.raises(DocumentError, match="no layer has a temperature that is of use") as refused:
+        make_report(trained / "held" / "checkpoint", [data], output, asked, command="standpoint report")
+    assert "document: no prediction is wrong" in str(refused.value)
+    assert not output.exists() and not (tmp_path / "copy").exists()
 
 
 def test_a_checkpoint_on_its_own_tells_what_it_learned_from(trained: Path, tmp_path: Path) -> None:

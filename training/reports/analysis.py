@@ -5,7 +5,7 @@ It knows documents, schemas and the modules that count. It reads and writes no f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -205,7 +205,8 @@ def _layer(
         told = f"no document's gold annotates the layer (of {len(gold)}); it is not scored"
         return LayerAnalysis(name, layer, items, None, lost=lost, remarks=[told])
     overall, per_label = score(items, layer.kind, resamples)
-    evidence = source.evidence[name] if source.evidence else None
+    fitted = fit(source.evidence[name], gold, resamples) if source.evidence else None
+    remarks = [*_remarks(items, layer), *_not_tempered(source, fitted)]
     return LayerAnalysis(
         name,
         layer,
@@ -214,12 +215,22 @@ def _layer(
         per_label,
         curves(items),
         calibration(items, resamples),
-        fit(evidence, gold, resamples) if evidence else None,
+        fitted,
         slices(items, layer.kind, gold, known, resamples),
         baselines(items, name, gold, source.schema, simple, resamples) if layer.kind is not Kind.SPANS else (),
         lost,
-        list(_remarks(items, layer)),
+        remarks,
     )
+
+
+def _not_tempered(source: Source, fitted: Fit | None) -> Iterator[str]:
+    """Why a layer has no temperature, where one was asked for."""
+    if source.evidence is None:
+        return
+    if fitted is None:
+        yield "no temperature was fitted: there is no prediction that gold can judge, in documents that were not learned from"
+    elif fitted.problem:
+        yield f"its temperature is not to be used, and --calibrated leaves it as it was: {fitted.problem}"
 
 
 def _remarks(items: Items, layer: Layer) -> list[str]:

@@ -50,9 +50,7 @@ def make_report(path: Path, data: Sequence[Path], output: Path, settings: Report
     )
     analysis = analyse(source, resamples=settings.resamples, with_baselines=settings.baselines)
     if settings.calibrated:
-        fitted = {name: layer.temperature.value for name, layer in analysis.layers.items() if layer.temperature}
-        write_calibrated(path, settings.calibrated, fitted)
-        analysis = replace(analysis, written=dict.fromkeys(fitted, str(settings.calibrated)))
+        analysis = _calibrated(analysis, path, settings.calibrated)
     write_report(analysis, output, command=command, task_url=settings.task_url)
     return analysis
 
@@ -72,15 +70,30 @@ def _check(path: Path, settings: ReportSettings) -> None:
         raise ConfigError("report", problems)
 
 
+def _calibrated(analysis: Analysis, path: Path, copy: Path) -> Analysis:
+    """Write the copy with those temperatures that are of use, and say in the report which these are.
+
+    Raises:
+        DocumentError: none is of use; the message says why for each layer.
+    """
+    fits = {name: layer.temperature for name, layer in analysis.layers.items() if layer.temperature}
+    useful = {name: fit.value for name, fit in fits.items() if not fit.problem}
+    if not useful:
+        why = [f"{name}: {fit.problem}" for name, fit in fits.items()]
+        told = "no layer has a temperature that is of use, so no copy was written; leave out --calibrated, or give more documents"
+        raise DocumentError(copy, [told, *why])
+    write_calibrated(path, copy, useful)
+    others = ", ".join(name for name in analysis.layers if name not in useful)
+    said = f"{copy} has fitted temperatures for {', '.join(useful)}" + (f", and not for {others}" if others else "")
+    return replace(analysis, written=dict.fromkeys(useful, str(copy)), remarks=[*analysis.remarks, said])
+
+
 def write_calibrated(path: Path, copy: Path, temperatures: Mapping[str, float]) -> None:
     """A copy of a checkpoint whose config has these temperatures; the copy is whole or not there.
 
     Raises:
-        DocumentError: no temperature was fitted.
         TrainingError: the copy cannot be written.
     """
-    if not temperatures:
-        raise DocumentError(copy, "no temperature could be fitted, so no copy was written")
     model, tokenizer, config = checkpoint.load(path)
     known = {**config.temperatures, **temperatures}
     model.config.tagger = {**model.config.tagger, "temperatures": known}

@@ -28,6 +28,8 @@ from training.reports.items import Bools
 
 FOLDS = 5
 COLDEST, HOTTEST = 0.05, 20.0
+NEAR = 1.05
+"""The search ends a little before a bound that it runs into."""
 TINY = 1e-12
 
 
@@ -134,22 +136,46 @@ class Fit:
     nll_before: float
     """Mean log loss."""
     nll_after: float
+    wrong: int
+    """Predictions that are wrong."""
+
+    @property
+    def determined(self) -> bool:
+        """Whether the documents tell a temperature at all."""
+        return self.wrong > 0 and COLDEST * NEAR < self.value < HOTTEST / NEAR
+
+    @property
+    def problem(self) -> str | None:
+        """Why the temperature is not to be used; None where it may be."""
+        if not self.wrong:
+            return "no prediction is wrong, so any lower temperature fits better than the last"
+        if not self.determined:
+            return f"the fit runs into a bound of its search ({COLDEST:g} to {HOTTEST:g})"
+        if self.by_fold and self.nll_after >= self.nll_before:
+            return (
+                f"on documents that it was not fitted on the log loss does not fall ({self.nll_before:.3f} before, "
+                f"{self.nll_after:.3f} after)"
+            )
+        return None
 
     def conclusion(self) -> str:
-        """What it does to the ECE, in a sentence."""
-        one, other = self.before.ece, self.after.ece
-        word = "lowers" if other.value < one.value else "raises" if other.value > one.value else "leaves"
+        """What it does to the log loss, which it is fitted to, and to the ECE, in a sentence."""
+        if not self.determined:
+            return f"no temperature can be determined: the fit runs to {self.value:.2f}"
+        loss = _change("log loss", self.nll_before, self.nll_after)
+        ece = _change("ECE", self.before.ece.value, self.after.ece.value)
         how = (
             f"cross-fitted over {len(self.by_fold)} folds of groups"
             if self.by_fold
             else "on the documents it was fitted on"
         )
-        return f"temperature {self.value:.2f} {word} the ECE from {one.value:.3f} to {other.value:.3f} ({how})"
+        return f"temperature {self.value:.2f} {loss} and {ece} ({how})"
 
     def to_dict(self, written: str | None) -> dict[str, Any]:
         """Plain values."""
         return {
             "value": self.value,
+            "items": self.before.items,
             "folds": len(self.by_fold),
             "by_fold": [*self.by_fold],
             "ece_before": self.before.ece.to_dict(),
@@ -159,7 +185,13 @@ class Fit:
             "bins": [each.to_dict() for each in self.after.bins],
             "written": written,
             "conclusion": self.conclusion(),
+            "problem": self.problem,
         }
+
+
+def _change(what: str, before: float, after: float) -> str:
+    word = "lowers" if after < before else "raises" if after > before else "leaves"
+    return f"{word} the {what} from {before:.3f} to {after:.3f}"
 
 
 @dataclass(frozen=True)
@@ -226,7 +258,7 @@ def fit(evidence: Evidence, documents: Sequence[Document], resamples: int) -> Fi
     before, then = (
         reliability(score, arrays.correct, groups, len(names), resamples) for score in (arrays.scores(now), after)
     )
-    return Fit(value, by_fold, before, then, arrays.loss(now), loss)
+    return Fit(value, by_fold, before, then, arrays.loss(now), loss, int((~arrays.correct).sum()))
 
 
 def _dealt(evidence: Evidence, documents: Sequence[Document], groups: int) -> list[str]:

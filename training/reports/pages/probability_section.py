@@ -72,14 +72,24 @@ def _calibration_figure(found: Values | None) -> Iterator[str]:
     if not found or not found["bins"]:
         return
     series = {"as predicted": found["bins"]}
-    if found["temperature"]:
-        series["with temperature scaling"] = found["temperature"]["bins"]
+    if scaled := _useful(found):
+        series[scaled["title"]] = scaled["bins"]
     worst = max(found["bins"], key=lambda each: abs(each["accuracy"] - each["confidence"]))
     says = (
         f"Reliability: expected calibration error {found['ece']['value']:.3f}; the bin furthest from the diagonal has "
         f"confidence {worst['confidence']:.3f} and accuracy {worst['accuracy']:.3f}."
     )
     yield reliability(series, says=says, name="Reliability: how often a prediction is right")
+
+
+def _useful(found: Values) -> Values | None:
+    """Temperature scaling with a title, where it is of use: bins of one that is not would look like praise."""
+    scaled = found["temperature"]
+    if not scaled or scaled["problem"]:
+        return None
+    # Documents that were learned from play no part in it.
+    some = f" ({several(scaled['items'], 'prediction')})" if scaled["items"] != found["items"] else ""
+    return {**scaled, "title": f"with temperature scaling{some}"}
 
 
 def _calibration_text(found: Values) -> Iterator[str]:
@@ -92,8 +102,9 @@ def _calibration_text(found: Values) -> Iterator[str]:
     if scaled := found["temperature"]:
         written = f" Written to {scaled['written']}." if scaled["written"] else ""
         yield f"<p>{sentence(scaled['conclusion'])}{safe(written)}</p>\n"
-    titles = {"Reliability, all numbers": found, "Reliability with temperature scaling": found["temperature"]}
-    tables = [_bins(title, each["bins"]) for title, each in titles.items() if each]
+    tables = [_bins("Reliability, all numbers", found["bins"])]
+    if scaled := _useful(found):
+        tables.append(_bins(f"Reliability {scaled['title']}", scaled["bins"]))
     yield folded("Reliability, all numbers", "".join(tables))
 
 
