@@ -311,6 +311,14 @@ def test_long_sentences_are_cut_around_the_span_and_short_ones_are_whole() -> No
     assert not (long[found.start - 1].isalnum() and long[found.start].isalnum())
 
 
+@pytest.mark.parametrize(("start", "end"), [(30, 42), (700, 712), (1190, 1202), (26, 1226)])
+def test_an_error_inside_a_long_unbroken_string_is_shown(start: int, end: int) -> None:
+    text = "See https://example.org/?q=" + "ab12" * 600 + " for more."
+    found = excerpt(text, sentences(text)[0]._replace(start=start, end=end), SCHEMA.layers["entity"].kind)
+    assert found.start <= start < end <= found.end
+    assert found.end - found.start <= end - start + 600
+
+
 @pytest.mark.parametrize("groups", [5, MANY + 200])
 def test_many_groups_are_drawn_in_blocks_as_often_as_few(groups: int) -> None:
     blocks = np.concatenate([*resampled_blocks(groups, 40, seed=3)])

@@ -135,12 +135,12 @@ def excerpt(text: str, place: Bounds, kind: Kind) -> Bounds:
     start, end = min(found[first].start, place.start), max(found[last].end, place.end)
     if end - start <= LONGEST:
         return Bounds(start, end)
-    return Bounds(max(start, _word_edge(text, place.start - AROUND)), min(end, _word_edge(text, place.end + AROUND)))
+    before = _word_edge(text, place.start - AROUND, place.start)
+    after = _word_edge(text, place.end + AROUND, place.end + 2 * AROUND)
+    return Bounds(max(start, before), min(end, after))
 
 
-def _word_edge(text: str, place: int) -> int:
-    """The next place that is not inside a word."""
+def _word_edge(text: str, place: int, last: int) -> int:
+    """The next place, up to `last`, that is not inside a word; where a long unbroken string has none, the place itself."""
     place = min(max(place, 0), len(text))
-    while mid_word(text, place):
-        place += 1
-    return place
+    return next((at for at in range(place, min(last, len(text)) + 1) if not mid_word(text, at)), place)
