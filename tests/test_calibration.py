@@ -13,15 +13,17 @@ from hypothesis import strategies as st
 
 from annotations.document import Document, Label
 from annotations.errors import ConfigError
-from annotations.schema import Schema
+from annotations.schema import Kind, Schema
 from inference.config import TaggerConfig
 from inference.decoding import choose, decode
 from inference.tagger import Tagger
 from training.reports.calibration import reliability
 from training.reports.evaluation import bare
+from training.reports.items import layer_items
+from training.reports.layer_scores import score
 from training.reports.making import write_calibrated
 from training.reports.temperature import COLDEST, HOTTEST, Evidence, fit, gather
-from training.reports.thresholds import curve
+from training.reports.thresholds import curve, curves
 
 TEXT = "The Taliban met al-Qaeda in Kabul. VOA denied it. Nobody else in Herat said a word about the matter."
 SPANS = [("Taliban", "MILITANT_GROUP"), ("al-Qaeda", "MILITANT_GROUP"), ("Kabul", "LOCATION"), ("VOA", "MEDIA")]
@@ -84,6 +86,37 @@ def test_a_curves_points_are_the_scores_of_what_is_kept(found: list[tuple[float,
     best = own.best()
     assert best is not None
     assert best["f1"] == own.f1.max()
+
+
+choices = st.lists(
+    st.tuples(st.integers(0, 2), st.integers(0, 2), st.sampled_from([0.2, 0.4, 0.6, 0.8, None])),
+    min_size=1,
+    max_size=30,
+)
+
+
+@given(choices)
+def test_sentences_have_the_macro_scores_of_what_is_kept(found: list[tuple[int, int, float | None]]) -> None:
+    names = ("supports", "denies", "neutral")
+    schema = Schema.build(
+        {"layers": {"all": {"kind": "document", "labels": {name: {} for name in names}}}}, where="test"
+    )
+    truth = [
+        Document(id=str(at), text="a", labels={"all": Label(label=names[one])}) for at, (one, _, _) in enumerate(found)
+    ]
+    guesses = [
+        own.with_labels({"all": Label(label=names[two], score=p)})
+        for own, (_, two, p) in zip(truth, found, strict=True)
+    ]
+    own = curves(layer_items([[*zip(truth, guesses, strict=True)]], schema)["all"], macro=True)
+    if own is None:
+        assert all(p is None for _, _, p in found)
+        return
+    for place, threshold in enumerate(own.all.threshold):
+        kept = [one if (one.labels["all"].score or 0) >= threshold else one.with_labels({}) for one in guesses]
+        overall, _ = score(layer_items([[*zip(truth, kept, strict=True)]], schema)["all"], Kind.DOCUMENT, 100)
+        for name in ("precision", "recall", "f1"):
+            assert getattr(own.all, name)[place] == pytest.approx(getattr(overall, name).value)
 
 
 def test_a_long_curve_is_thinned_and_keeps_both_ends() -> None:

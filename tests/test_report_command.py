@@ -292,7 +292,9 @@ def test_the_text_is_the_libraries_own_for_every_round(made: Analysis) -> None:
         "data": {"documents": 1, "groups": 1, "files": ["f"], "fingerprint": "0"},
         "rounds": ["a", "b"],
     }
-    assert "Means over 2 rounds" in markdown(made, about)
+    told = markdown(made, about)
+    assert "Means over 2 rounds" in told
+    assert [told.count(f"highest {average} F1 by threshold") for average in ("micro", "macro")] == [1, 2]
 
 
 def test_long_sentences_are_cut_around_the_span_and_short_ones_are_whole() -> None:

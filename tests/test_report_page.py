@@ -229,6 +229,9 @@ def test_what_is_shown_are_the_numbers_of_the_data() -> None:
     for text in (
         "seqeval’s report, strict IOB2",
         "lenient",
+        "the highest micro F1",
+        "<caption>all labels, micro averages",
+        "</svg>micro F1</li>",
         "Confusion",
         "unseen",
         "majority",

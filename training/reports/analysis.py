@@ -213,7 +213,7 @@ def _layer(
         items,
         overall,
         per_label,
-        curves(items),
+        curves(items, macro=layer.kind is not Kind.SPANS),
         calibration(items, resamples),
         fitted,
         slices(items, layer.kind, gold, known, resamples),

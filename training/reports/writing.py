@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from annotations.schema import Kind
 from annotations.storage import fingerprint, write_text
 from inference.verification import package
 from training.reports.analysis import Analysis, LayerAnalysis
@@ -114,13 +115,16 @@ def _layer(name: str, layer: LayerAnalysis) -> Iterator[str]:
     yield ""
     if overall := layer.overall:
         rest = f", accuracy {overall.accuracy}" if overall.accuracy else f", macro F1 {overall.macro_f1}"
-        average = "macro" if overall.accuracy else "micro"
-        yield f"{average.capitalize()} F1 **{overall.f1}**, precision {overall.precision}, recall {overall.recall}{rest}."
+        yield f"{_average(layer).capitalize()} F1 **{overall.f1}**, precision {overall.precision}, recall {overall.recall}{rest}."
         yield ""
         yield from _labels(layer)
         yield from _outcomes(layer)
         yield from _told(layer)
     yield from (f"- {remark}" for remark in layer.remarks)
+
+
+def _average(layer: LayerAnalysis) -> str:
+    return "micro" if layer.layer.kind is Kind.SPANS else "macro"
 
 
 def _labels(layer: LayerAnalysis) -> Iterator[str]:
@@ -146,8 +150,8 @@ def _told(layer: LayerAnalysis) -> Iterator[str]:
     """The rest in sentences."""
     if layer.curves and (best := layer.curves.all.best()):
         yield (
-            f"- highest F1 by threshold: {best['f1']:.3f} at {best['threshold']:.3f} (precision {best['precision']:.3f}, recall "
-            f"{best['recall']:.3f}; chosen on these documents)"
+            f"- highest {_average(layer)} F1 by threshold: {best['f1']:.3f} at {best['threshold']:.3f} "
+            f"(precision {best['precision']:.3f}, recall {best['recall']:.3f}; chosen on these documents)"
         )
     if layer.calibration:
         found = layer.calibration.found

@@ -19,41 +19,47 @@ def probabilities(layer: Values, place: int) -> Iterator[str]:
         yield "<h3>Probabilities</h3>\n<p>The predictions carry no probabilities: no curve and no calibration.</p>\n"
         return
     yield "<h3>Probabilities</h3>\n"
-    figures = "".join([*_curve_figures(found), *_calibration_figure(calibration)])
+    figures = "".join([*_curve_figures(layer, found), *_calibration_figure(calibration)])
     yield f'<div class="figures">\n{figures}</div>\n'
     if found:
         best = found["best"]
         yield (
-            f"<p>Dropping predictions below {best['threshold']:.2f} gives the highest F1, {best['f1']:.3f} (precision "
-            f"{best['precision']:.3f}, recall {best['recall']:.3f}), chosen on these same documents.</p>\n"
+            f"<p>Dropping predictions below {best['threshold']:.2f} gives the highest {layer['average']} F1, {best['f1']:.3f} "
+            f"(precision {best['precision']:.3f}, recall {best['recall']:.3f}), chosen on these same documents.</p>\n"
         )
         yield folded("Precision and recall by threshold, all numbers", "".join(_curve_tables(layer, place, found)))
     if calibration:
         yield from _calibration_text(calibration)
 
 
-def _curve_figures(found: Values | None) -> Iterator[str]:
+def _curve_figures(layer: Values, found: Values | None) -> Iterator[str]:
     if not found:
         return
-    every = found["all"]
+    every, f1 = found["all"], f"{layer['average']} F1"
     styles = {"precision": "first", "recall": "second", "f1": "third"}
     lines = [
-        Line("F1" if key == "f1" else key, [*zip(every["threshold"], every[key], strict=True)], style)
+        Line(f1 if key == "f1" else key, [*zip(every["threshold"], every[key], strict=True)], style)
         for key, style in styles.items()
     ]
     first, last = ({key: every[key][end] for key in ("threshold", *styles)} for end in (0, -1))
     says = "; ".join(
-        f"at threshold {end['threshold']:.2f} precision {end['precision']:.3f}, recall {end['recall']:.3f}, F1 {end['f1']:.3f}"
+        f"at threshold {end['threshold']:.2f} precision {end['precision']:.3f}, recall {end['recall']:.3f}, {f1} {end['f1']:.3f}"
         for end in (first, last)
     )
-    yield curve(lines, says=f"By threshold: {says}.", across="threshold", up="score", name="Scores by threshold")
+    yield curve(
+        lines,
+        says=f"By threshold: {says}.",
+        across="threshold",
+        up="score",
+        name=f"Scores by threshold ({layer['average']} averages)",
+    )
     points = [*zip(every["recall"], every["precision"], strict=True)]
     yield curve(
         [Line("all labels", points, "first")],
         says=f"Precision against recall: {says}.",
         across="recall",
         up="precision",
-        name="Precision and recall",
+        name=f"Precision and recall ({layer['average']} averages)",
     )
 
 
@@ -64,7 +70,7 @@ def _curve_tables(layer: Values, place: int, found: Values) -> Iterator[str]:
             [f"{threshold:.2f}", share(precision), share(recall), share(f1), count(kept)]
             for threshold, precision, recall, f1, kept in zip(*(points[key] for key in columns), strict=True)
         ]
-        name = named(layer, place, label) if label else "all labels"
+        name = named(layer, place, label) if label else f"all labels, {layer['average']} averages"
         yield table(name, ["threshold", "precision", "recall", "F1", "predictions kept"], rows, kind="counts")
 
 
