@@ -280,6 +280,56 @@ def test_the_bank_of_meanings_is_read_from_its_zip(tmp_path: Path) -> None:
     assert dict(found[1].source) == {"file": "x.csv.zip", "sentence": 2}
 
 
+def bank(path: Path, rows: str) -> Path:
+    """The Groningen Meaning Bank's archive with these rows."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("ner_dataset.csv", f"Sentence #,Word,POS,Tag\n{rows}")
+    return path
+
+
+def test_a_name_of_the_bank_of_meanings_ends_before_an_o(tmp_path: Path) -> None:
+    rows = "Sentence: 1,Abu,NNP,B-per\n,Omar,NNP,I-per\n,met,VB,O\n,Omar,NNP,I-per\n,Ali,NNP,I-per\n"
+    [found] = Reading("name").read(bank(tmp_path / "x.zip", rows), Format.GMB)
+    assert [found.text[span.start : span.end] for span in found.spans("name")] == ["Abu Omar", "Omar Ali"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "line", "what"),
+    [
+        ("Sentence: 1,Iran,NNP,B-geo\nSentence: 2,Iraq\n", 3, "the row lacks columns that the header names"),
+        (f"Sentence: 1,{'a' * 200_000},NNP,O\n", 2, "field larger than field limit"),
+    ],
+)
+def test_a_broken_row_of_the_bank_of_meanings_is_named(rows: str, line: int, what: str, tmp_path: Path) -> None:
+    path = bank(tmp_path / "x.zip", rows)
+    said = run(path, "--output", tmp_path / "o.jsonl", "--derive-schema", tmp_path / "s.yaml", status=2)[1]
+    assert f"{path}: ner_dataset.csv: line {line}: {what}" in said
+    assert not (tmp_path / "o.jsonl").exists()
+
+
+@pytest.mark.parametrize("kind", [Format.AUTO, Format.CONLL, Format.GMB])
+@pytest.mark.parametrize(
+    ("flag", "method", "name", "what"),
+    [
+        (1, 0, b"ner_dataset.csv", "encrypted"),
+        (0, 99, b"ner_dataset.csv", "compression"),
+        (0x800, 0, b"ner_d\xfftaset.csv", "decode"),
+    ],
+)
+def test_an_archive_that_cannot_be_unpacked_is_named(
+    kind: Format, flag: int, method: int, name: bytes, what: str, tmp_path: Path
+) -> None:
+    path = bank(tmp_path / "x.zip", "Sentence: 1,Iran,NNP,B-geo\n")
+    packed = bytearray(path.read_bytes().replace(b"ner_dataset.csv", name))
+    # The flags and the method of compression in the file's own header, and in the table of contents.
+    for place in (6, packed.find(b"PK\x01\x02") + 8):
+        packed[place : place + 4] = flag.to_bytes(2, "little") + method.to_bytes(2, "little")
+    path.write_bytes(packed)
+    with pytest.raises(DocumentError, match=what) as refused:
+        list(Reading("name").read(path, kind))
+    assert str(path) in str(refused.value)
+
+
 def test_a_category_of_doccano_becomes_the_schemas_document_label(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_text('{"id": 1, "text": "Kabul", "entities": [], "cats": ["neutral"]}')
     found = list(Reading("entity", SCHEMA).read(tmp_path / "x.jsonl", Format.AUTO))

@@ -9,7 +9,6 @@ import json
 import lzma
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -30,11 +29,11 @@ from annotations.reading import annotated_documents
 from annotations.schema import Kind, Schema
 from annotations.storage import read_jsonl, replacing, utf8_name
 from annotations.tokens import DOCSTART
+from training.formats.gmb import BROKEN_ZIP, FILE
 from training.formats.names import SCHEMA_BOUND, Format
 from training.pretraining.columns import is_saved_dataset
 
-GMB = "ner_dataset.csv"
-
+UNREADABLE = (*BROKEN_ZIP, EOFError, tarfile.TarError, lzma.LZMAError)
 
 _SUFFIXES = {
     ".spacy": Format.SPACY,
@@ -146,7 +145,7 @@ def column_files(path: Path) -> Generator[tuple[str, Iterable[bytes], bool]]:
         else:
             with path.open("rb") as lines:
                 yield path.name, lines, False
-    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error) as error:
+    except UNREADABLE as error:
         raise DocumentError(path, f"cannot be read ({error}); check the path and the file") from error
 
 
@@ -178,9 +177,12 @@ def _folder(path: Path) -> Format | None:
 
 def _contents(path: Path) -> Format | None:
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if GMB in archive.namelist():
-                return Format.GMB
+        try:
+            with zipfile.ZipFile(path) as archive:
+                if FILE in archive.namelist():
+                    return Format.GMB
+        except BROKEN_ZIP as error:
+            raise DocumentError(path, f"cannot be unpacked ({error}); check the file") from error
     with closing(column_files(path)) as files:
         name, lines, _ = next(files, ("", (), False))
         first = next((line for line in lines if line.strip()), b"").decode("utf-8-sig", "replace").rstrip("\r\n")
