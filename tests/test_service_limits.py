@@ -13,11 +13,13 @@ from pathlib import Path
 import httpx
 import pytest
 from service_help import ADMIN, JSON, NDJSON, USER, Running, bearer, in_thread, make_checkpoint
+from typer.testing import CliRunner
 
 from annotations.errors import ConfigError
 from inference.config import TaggerConfig
 from inference.service.access import ADMINS, USERS, Access, read_access
 from inference.service.config import ServiceConfig
+from training.cli import app
 
 HASTY = ["timeouts.head=0.4", "timeouts.body=0.4", "timeouts.write=0.6", "timeouts.keep_alive=1"]
 SLOW = "Fighters of al-Shabab crossed the border on 3 May. " * 390
@@ -131,6 +133,14 @@ def test_settings_are_checked() -> None:
         ServiceConfig.build({}, where="serve", overrides=overrides)
     text = str(caught.value)
     assert "limits.body_mb" in text and "did you mean 'head'?" in text and "port" in text
+
+
+def test_a_folder_with_an_equals_sign_in_its_name_is_the_checkpoint(tmp_path: Path) -> None:
+    folder = tmp_path / "lr=3e-4" / "checkpoint"
+    folder.mkdir(parents=True)
+    result = CliRunner().invoke(app, ["serve", str(folder), "port=8081"])
+    assert result.exit_code == 2
+    assert f"{folder}: has no config.json" in result.stderr
 
 
 def test_a_full_queue_refuses_and_says_when_to_come_back(narrow: Running) -> None:

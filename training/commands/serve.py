@@ -23,7 +23,9 @@ def serve(
 ) -> None:
     """Serve a checkpoint over HTTP, or be a Label Studio server's ML backend (suggest, and retrain as annotations come)."""
     given = arguments or []
-    folders, overrides = [one for one in given if "=" not in one], [one for one in given if "=" in one]
+    # A folder's name may hold "=" too, as those of a sweep's runs do.
+    folders = [one for one in given if "=" not in one or Path(one).exists()]
+    overrides = [one for one in given if one not in folders]
     if label_studio is not None:
         if folders or config:
             raise ConfigError(
