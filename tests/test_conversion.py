@@ -10,7 +10,7 @@ from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotations.document import Document, FrozenDict, Label, Labels, Span
+from annotations.document import Document, FrozenDict, Label, Labels, Span, claim
 from annotations.errors import ConfigError, DocumentError, SchemaError
 from annotations.formats.conversion import (
     ConversionReport,
@@ -74,7 +74,7 @@ def documents(draw: st.DrawFn, edges: bool = True) -> Document:
         places = [better for place in places if (better := trimmed(text, *place))]
     spans = tuple(Span(start=a, end=b, label=draw(st.sampled_from(LABELS))) for a, b in places)
     labels: dict[str, Labels] = {"entity": spans} if draw(st.booleans()) or spans else {}
-    target = draw(st.none() | st.text(max_size=9))
+    target = claim(draw(st.none() | st.text(max_size=9)))
     if target is not None and (bounds := sentences(text)):
         names = st.sampled_from(SCHEMA.layers["stance"].names)
         labels["stance"] = tuple(Span(start=a, end=b, label=draw(names)) for a, b in bounds)

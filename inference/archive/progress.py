@@ -23,13 +23,14 @@ class Progress:
         """Given out, or found finished."""
         self._total, self._say = total, say
         self._waiting: dict[int, int] = {}
-        self._before = self._done = 0
+        self._before = self._done = self._finished = 0
         self._documents = self._bad = 0
         self._ignored: set[str] = set()
         self._began = self._told = time.monotonic()
 
     def pending(self, shards: Iterator[Shard], folder: Path, suffix: str) -> Iterator[Shard]:
         """The shards whose file is not there yet."""
+        self._finished = sum(1 for _ in folder.glob(f"part-*{suffix}"))
         for shard in shards:
             self.shards += 1
             if (folder / (shard.name + suffix)).exists():
@@ -41,8 +42,8 @@ class Progress:
     def begin(self) -> None:
         """Start the clock: what came before was loading."""
         self._began = self._told = time.monotonic()
-        if self._before:
-            self._say(f"going on: {self.shards - len(self._waiting)} shards are finished")
+        if self._finished:
+            self._say(f"going on: {self._finished} shards are finished")
 
     def add(self, outcome: Outcome) -> None:
         """Count a finished shard, and say how far it is now and then."""
