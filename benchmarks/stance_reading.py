@@ -2,7 +2,8 @@
 
 Both variants start from the same encoder and see the same examples in the same order. `blind` never sees the target.
 It measures a design; it shares the Reader with the product and nothing else. The default sizes fit a quarter of an hour on
-2 CPU cores and one seed: a difference of a few points is noise (raise --train and --seeds where there is time).
+2 CPU cores and one seed: a difference of a few points is noise (raise --train and --seeds where there is time). The
+encoder that ships has since learned from NewsMTSC with the reader: a fair run of that set takes another one (--encoder).
 
 Run: python benchmarks/stance_reading.py --data ../shared/data/stance --save benchmarks/results/stance_reading
 """
