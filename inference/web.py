@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from annotations.errors import StandpointError
@@ -179,7 +180,7 @@ class Answer(NamedTuple):
     """What is sent back."""
 
     status: int
-    body: bytes | AsyncIterator[bytes]
+    body: bytes | AsyncGenerator[bytes]
     media_type: str = "application/json"
     headers: Mapping[str, str] = {}
 
@@ -231,8 +232,10 @@ def _response(answer: Answer) -> Response:
 
         async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            async for piece in _pieces(answer.body):
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            # Whoever hangs up ends what is still being made for him, and not only when memory is next collected.
+            async with aclosing(_pieces(answer.body)) as pieces:
+                async for piece in pieces:
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     if isinstance(answer.body, bytes):
@@ -243,14 +246,15 @@ def _response(answer: Answer) -> Response:
     return made
 
 
-async def _pieces(body: bytes | AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _pieces(body: bytes | AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
     """A long answer is sent bit by bit, so that a client that takes none of it is noticed."""
     if isinstance(body, bytes):
         for start in range(0, len(body), PIECE):
             yield body[start : start + PIECE]
     else:
-        async for piece in body:
-            yield piece
+        async with aclosing(body):
+            async for piece in body:
+                yield piece
 
 
 def _patient(app: Application, seconds: float) -> Application:

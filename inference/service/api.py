@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -274,11 +275,12 @@ class Api:
 
         return handled
 
-    async def _watched(self, call: Call, path: str, body: AsyncIterator[bytes], began: float) -> AsyncIterator[bytes]:
+    async def _watched(self, call: Call, path: str, body: AsyncGenerator[bytes], began: float) -> AsyncGenerator[bytes]:
         status = 499
         try:
-            async for piece in body:
-                yield piece
+            async with aclosing(body):
+                async for piece in body:
+                    yield piece
             status = 200
         finally:
             self._done(call, path, status, began)

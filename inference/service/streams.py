@@ -66,7 +66,7 @@ class Stream:
         self._held = 0
         self._taken = asyncio.Event()
 
-    async def run(self, source: AsyncGenerator[tuple[int, bytes]]) -> AsyncIterator[bytes]:
+    async def run(self, source: AsyncGenerator[tuple[int, bytes]]) -> AsyncGenerator[bytes]:
         """One answer for each line; a problem with the stream itself is the last one."""
         reader = asyncio.create_task(self._read(source))
         try:
