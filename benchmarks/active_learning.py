@@ -7,7 +7,7 @@ that are never chosen. A choice is wasted where the same story is annotated alre
 
 Results are appended to RUNS/results.jsonl as they come; the same command goes on where a killed one ended.
 
-Run: OMP_NUM_THREADS=1 python benchmarks/active_learning.py ../shared/data --save benchmarks/results/active_learning
+Run: OMP_NUM_THREADS=1 python benchmarks/active_learning.py DATA --save benchmarks/results/active_learning
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ sentence against a person or group that it names (macro F1). Nothing is scored o
 never touched, so both stay unseen while encoders are chosen. Settings are the same for all encoders. Finished runs are kept
 in RUNS: the same command goes on where a killed one ended, and a longer list of encoders costs only the new ones.
 
-Run: python benchmarks/encoder_proxy.py --data ../shared/data default warm=runs/warmup/encoder random:default
+Run: python benchmarks/encoder_proxy.py --data DATA default warm=runs/warmup/encoder random:default
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Fine-tuned on the whole training part: CoNLL-2003 (eng.train, scored on eng.test
 WNUT-17; strict micro F1 of exact character spans. Settings were chosen on development parts. Mean and range over seeds.
 Finished runs are kept in RUNS, so the same command goes on where a killed one ended.
 
-Run: python benchmarks/encoder_scores.py --data ../shared/data --save benchmarks/results/encoder_scores
+Run: python benchmarks/encoder_scores.py --data DATA --save benchmarks/results/encoder_scores
 """
 
 from __future__ import annotations

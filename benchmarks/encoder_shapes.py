@@ -3,7 +3,7 @@
 Equal minutes, not equal tokens: a smaller encoder reads more in them. Everything finished is kept in RUNS, so an interrupted
 comparison goes on. A short budget favours small shapes; the table says how short it was.
 
-Run: python benchmarks/encoder_shapes.py --data ../shared/data --prepared runs/encoder --save benchmarks/results/encoder_shapes
+Run: python benchmarks/encoder_shapes.py --data DATA --prepared runs/encoder --save benchmarks/results/encoder_shapes
 """
 
 from __future__ import annotations

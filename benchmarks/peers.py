@@ -7,7 +7,7 @@ Slices are whole articles or sentences, the same for every system and seed. Fini
 the saved table, so the same command goes on where an earlier one ended; ours are known by the defaults of the product's config, so
 new defaults mean new runs, but other changes of the code need an empty RUNS and no saved table.
 
-Run: python benchmarks/peers.py --data ../shared/data --save benchmarks/results/peers
+Run: python benchmarks/peers.py --data DATA --save benchmarks/results/peers
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Every run is short, so this ranks what helps early; the loss is that on held-out text, 15% of the words masked, averaged
 weights. A run that was finished before is not repeated.
 
-Run: python benchmarks/pretraining_choices.py ../shared/corpus/news.txt.xz --save benchmarks/results/pretraining_choices
+Run: python benchmarks/pretraining_choices.py CORPUS --save benchmarks/results/pretraining_choices
 """
 
 from __future__ import annotations

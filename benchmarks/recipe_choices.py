@@ -6,7 +6,7 @@ same for every choice; development parts are scored, never a test part and never
 the first seed, those of `REPEATED` with all. A difference is the mean over pairs of runs with the same set and seed, with its
 standard error. Finished runs are kept in RUNS and in the saved table.
 
-Run: python benchmarks/recipe_choices.py --data ../shared/data --save benchmarks/results/recipe_choices
+Run: python benchmarks/recipe_choices.py --data DATA --save benchmarks/results/recipe_choices
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ It measures a design; it shares the Reader with the product and nothing else. Th
 2 CPU cores and one seed: a difference of a few points is noise (raise --train and --seeds where there is time). The
 encoder that ships has since learned from NewsMTSC with the reader: a fair run of that set takes another one (--encoder).
 
-Run: python benchmarks/stance_reading.py --data ../shared/data/stance --save benchmarks/results/stance_reading
+Run: python benchmarks/stance_reading.py --data DATA/stance --save benchmarks/results/stance_reading
 """
 
 from __future__ import annotations

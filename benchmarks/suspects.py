@@ -10,7 +10,7 @@ an error where they share a character; an error counts once. Chance: all labels 
 those of which gold and model differ, in random order. cleanlab: its other label qualities, of the same probabilities.
 Finished runs are kept in RUNS, as are the folds of a run that was cut short.
 
-Run: python benchmarks/suspects.py --data ../shared/data --save benchmarks/results/suspects
+Run: python benchmarks/suspects.py --data DATA --save benchmarks/results/suspects
 """
 
 from __future__ import annotations

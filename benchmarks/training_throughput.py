@@ -7,8 +7,8 @@ what it costs to read it: padding, context and special tokens do not count. Time
 included, after the first few. Finished runs are kept in RUNS, so the same command goes on where an earlier one ended; other code
 or another machine needs an empty one.
 
-Run: python benchmarks/training_throughput.py --data ../shared/data --save benchmarks/results/training_throughput
-     python benchmarks/training_throughput.py --data ../shared/data --profile
+Run: python benchmarks/training_throughput.py --data DATA --save benchmarks/results/training_throughput
+     python benchmarks/training_throughput.py --data DATA --profile
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from annotations.storage import write_jsonl
 from inference.checkpoint import save
 from inference.tagger import Tagger
 from training.cli import app
+from training.config import RunConfig
 
 
 def refused(*arguments: str | Path) -> str:
@@ -51,6 +52,9 @@ def test_every_problem_of_a_config_at_once(tmp_path: Path) -> None:
         ("trainer={eval_on_start: true}", "nothing is evaluated while training"),
         ("trainer={metric_for_best_model: loss}", "nothing is evaluated while training"),
         ("trainer={save_strategy: best}", "nothing is evaluated while training"),
+        ("trainer={gradient_accumulation_steps: 0}", "must be 1 or more"),
+        ("trainer={save_steps: often}", "'save_steps' is 'often': Input should be a valid number"),
+        ("trainer={report_to: 3}", "'report_to' is 3"),
         ("objective.layer_weights={stanze: 1}", "did you mean 'stance'"),
         ("data.held_out=[nobody]", "no group 'nobody'"),
         ("data.train=[missing.json]", "missing.json"),
@@ -64,6 +68,11 @@ def test_a_wrong_setting_is_named(override: str, part: str, tmp_path: Path) -> N
     output = tmp_path / "run"
     assert part in refused("train", ROOT / "configs" / "train.yaml", f"output={output}", override)
     assert not (output / "run.json").exists()
+
+
+def test_a_number_that_yaml_takes_for_a_string_is_read() -> None:
+    found = RunConfig.load(ROOT / "configs" / "train.yaml", ["trainer={adam_epsilon: 1e-7, optim: adafactor}"])
+    assert found.trainer == {"adam_epsilon": 1e-7, "optim": "adafactor"}
 
 
 def test_a_missing_or_broken_config_is_named(tmp_path: Path) -> None:

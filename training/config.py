@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, get_type_hints
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from annotations.config import Config
 from annotations.errors import did_you_mean
@@ -42,6 +42,8 @@ UNHEARD = {
     "resume_from_checkpoint": "a run goes on from its own folder by itself, and `encoder` names what it starts from",
 }
 """Those that our Trainer does not ask for, and why."""
+AT_LEAST_ONE = ("gradient_accumulation_steps",)
+"""Those that transformers divides by without a look."""
 
 
 class DataConfig(Config):
@@ -155,6 +157,7 @@ class RunConfig(Config):
         from transformers import TrainingArguments
 
         known = {field.name for field in fields(TrainingArguments) if field.init}
+        types, read = get_type_hints(TrainingArguments), dict[str, Any]()
         for key, value in values.items():
             if key in OURS:
                 raise ValueError(f"{key!r} is set through `{OURS[key]}`")
@@ -164,7 +167,10 @@ class RunConfig(Config):
                 raise ValueError(f"{key!r} would have no effect: {UNHEARD[key]}")
             if key not in known:
                 raise ValueError(f"{key!r} is no argument of TrainingArguments; {did_you_mean(key, known)}")
-        return values
+            read[key] = _typed(key, value, types[key])
+            if key in AT_LEAST_ONE and read[key] < 1:
+                raise ValueError(f"{key!r} is {value}, but must be 1 or more")
+        return read
 
     @model_validator(mode="after")
     def _layers(self) -> Self:
@@ -210,3 +216,12 @@ class LearningCurveConfig(Config):
         if self.sizes and self.fractions:
             raise ValueError("sizes and fractions are both given; choose one")
         return self
+
+
+def _typed(key: str, value: object, annotation: Any) -> object:
+    """The value as TrainingArguments annotates it; of strings only numbers are read, which YAML takes `1e-8` not to be."""
+    try:
+        read = TypeAdapter(annotation).validate_python(value)
+    except ValidationError as error:
+        raise ValueError(f"{key!r} is {value!r}: {error.errors()[0]['msg']}") from None
+    return read if isinstance(value, str) and isinstance(read, int | float) else value

@@ -8,7 +8,7 @@ It knows where each set's file lies, its shape, and that its licence lets traine
 - NewsMTSC: MIT style. Hamborg and Donnay (2021), https://aclanthology.org/2021.eacl-main.142
 - Directed sentiment: any use that cites the paper. Park, Pan and Joo (2021), https://arxiv.org/abs/2106.01033
 
-Run: python -m training.formats.public_sets ../shared/data runs/public
+Run: python -m training.formats.public_sets DATA runs/public
 """
 
 from __future__ import annotations
