@@ -262,7 +262,9 @@ def main(given: Sequence[str] | None = None) -> None:
     text = tables(found, rows)
     print(text)
     if arguments.save:
-        chosen = "" if arguments.sizes == ",".join(SIZES) else f" --sizes {arguments.sizes}"
+        whole = {"sets": TABLE, "sizes": SIZES, "systems": SYSTEMS}
+        given_as = {name: getattr(arguments, name) for name in whole}
+        chosen = "".join(f" --{name} {one}" for name, one in given_as.items() if one != ",".join(whole[name]))
         command = (
             f"python benchmarks/peers.py --data DATA --encoder {arguments.encoder}{chosen} --save {arguments.save}"
         )

@@ -229,6 +229,7 @@ def test_the_tables_from_end_to_end(
     assert own.count(False) == 2 * (2 + 2 + 1) + 2 * 2
     saved = (tmp_path / "table.md").read_text()
     assert captured.out.strip() in saved and str(data) not in saved
+    assert " --sets politics,newsmtsc --save " in saved
     found = json.loads((tmp_path / "table.json").read_text())["rows"]
     assert {row["size"] for row in found} == {"6", "full"} and all("seconds" in row for row in found)
     for module, name in ((encoder_runs, "run"), (token_classification, "learn"), (spacy_ner, "spacy_tags")):
