@@ -77,6 +77,20 @@ def test_verdicts_do_not_overclaim(schema: Schema) -> None:
     assert "| entity | bad | micro F1 | 0.000 |" in markdown(found, "tagger")
 
 
+def test_one_group_proves_nothing(schema: Schema) -> None:
+    """All resamples of one group are the same, which is no certainty."""
+    documents = [d if d.group == "article-1" else d.only(["stance", "document"]) for d in gold()]
+    bad = [d.with_labels({**d.labels, "entity": ()}) for d in documents]
+    found = scores({"tagger": [documents], "bad": [bad]}, documents, schema)
+    said = markdown(found, "tagger")
+    assert "- entity: whether tagger beats bad cannot be told from one group of documents (micro F1 +1.000)" in said
+    assert "| entity | tagger | micro F1 | 1.000 | 1.000 | none, one group |" in said
+    assert "- stance: tagger is not clearly different from bad" in said
+    told = {score.layer: score.to_dict() for score in found}
+    assert (told["entity"]["interval"], told["entity"]["groups"]) == (None, 1)
+    assert told["stance"]["interval"] == [1.0, 1.0] and told["stance"]["groups"] > 1
+
+
 def test_a_system_is_scored_only_on_layers_it_predicts(schema: Schema) -> None:
     documents = gold()
     only = [d.with_labels({"entity": d.spans("entity")}) for d in documents]

@@ -29,6 +29,13 @@ class Score:
     """Upper end."""
     draws: Floats
     """The bootstrap distribution, on the same resamples for every system."""
+    groups: int
+    """How many groups annotate the layer; drawn from a single one, all resamples are the same."""
+
+    @property
+    def interval(self) -> list[float] | None:
+        """Both ends; None where there is one group, of which nothing can be drawn."""
+        return [self.low, self.high] if self.groups > 1 else None
 
     @property
     def mean(self) -> float:
@@ -43,7 +50,8 @@ class Score:
             "measure": self.measure,
             "mean": self.mean,
             "by_seed": list(self.by_seed),
-            "interval": [self.low, self.high],
+            "interval": self.interval,
+            "groups": self.groups,
         }
 
 
@@ -113,7 +121,9 @@ def _score(
     by_seed = tuple(float(_f1(whole, counts, macro)[0]) for counts in counted)
     draws = np.mean([_f1(drawn, counts, macro) for counts in counted], axis=0)
     low, high = np.percentile(draws, [2.5, 97.5])
-    return Score(system, layer, "macro F1" if macro else "micro F1", by_seed, float(low), float(high), draws)
+    return Score(
+        system, layer, "macro F1" if macro else "micro F1", by_seed, float(low), float(high), draws, drawn.shape[1]
+    )
 
 
 def _counts(gold: Sequence[Document], predicted: Sequence[Document], schema: Schema, layer: str) -> Floats:
@@ -162,6 +172,12 @@ def verdicts(found: Sequence[Score], system: str) -> list[str]:
     for own in (score for score in found if score.system == system):
         for other in (score for score in found if score.layer == own.layer and score.system != system):
             apart = difference(own, other)
+            if own.interval is None:
+                lines.append(
+                    f"{own.layer}: whether {system} beats {other.system} cannot be told from one group of documents "
+                    f"({own.measure} {apart.mean:+.3f})"
+                )
+                continue
             low, high = apart.low, apart.high
             word = "beats" if low > 0 else "is beaten by" if high < 0 else "is not clearly different from"
             lines.append(
@@ -178,6 +194,6 @@ def markdown(found: Sequence[Score], system: str) -> str:
         seeds = " ".join(f"{value:.3f}" for value in score.by_seed)
         lines.append(
             f"| {score.layer} | {score.system} | {score.measure} | {score.mean:.3f} | {seeds} "
-            f"| {score.low:.3f}–{score.high:.3f} |"
+            f"| {'none, one group' if score.interval is None else f'{score.low:.3f}–{score.high:.3f}'} |"
         )
     return "\n".join([*lines, "", *(f"- {line}" for line in verdicts(found, system))])

@@ -34,7 +34,7 @@ def _values(
     groups = len({document.fold for document in gold if name in document.labels})
     # A layer that is predicted in no document has no draws.
     drawn = layer_scores({"tagger": [[*predicted]]}, gold, name, schema)
-    interval = [drawn[0].low, drawn[0].high] if drawn and groups > 1 else None
+    interval = drawn[0].interval if drawn else None
     compared = layer.compared
     return {
         "layer": name,
