@@ -408,6 +408,24 @@ def test_a_ruling_on_a_dispute_of_others_is_no_reading() -> None:
     assert alphas[0] == alphas[1]
 
 
+def test_ground_truth_settles_nothing_that_is_said_later() -> None:
+    """`labels adjudicate` stars user 1's reading where 1 and 2 agree; whoever then disagrees is no reason to drop it."""
+    tasks = [voted(n, (1, "pro", True), (2, "pro", False), (3, "con", False)) for n in range(3)]
+    tasks.append(voted(3, (1, "pro", False), (2, "con", False), (3, "pro", True), (4, "con", False)))
+    for task in tasks:
+        for hour, annotation in enumerate(task["annotations"]):
+            annotation["created_at"] = f"2026-11-21T{hour:02}:26:21.033801Z"
+    found, remarks = from_export(tasks, SCHEMA)
+    read = {name: [one.id for one in documents] for name, documents in found.items()}
+    assert read == {
+        "user 1": ["a0", "a1", "a2", "a3"],
+        "user 2": ["a0", "a1", "a2", "a3"],
+        "user 3": ["a0", "a1", "a2"],
+        "user 4": ["a3"],
+    }
+    assert len(remarks) == 1 and remarks[0].startswith("user 3")
+
+
 def test_ones_own_reading_that_became_ground_truth_stays_a_reading() -> None:
     tasks = [voted(n, (1, "pro", True), (2, "pro", False), (3, "pro", False)) for n in range(3)]
     found, remarks = from_export(tasks, SCHEMA)

@@ -165,7 +165,19 @@ def _dispute(task: Json, user: int, schema: Schema) -> bool:
 
 
 def _others(task: Json, user: int) -> list[int]:
-    return [other for other in annotators([task]) if other != user]
+    """Who else annotated a task, but for those who came after the user: nobody settles what is still to be said.
+
+    An annotation whose time is unknown counts as earlier.
+    """
+    since = min((_created(item) for item in submitted(task) if user_of(item) == user), default="")
+    earlier = [item for item in submitted(task) if not since or _created(item) < since]
+    return [other for other in annotators([{"annotations": earlier}]) if other != user]
+
+
+def _created(annotation: Json) -> str:
+    """When Label Studio stored an annotation (ISO 8601, UTC, so that texts compare as times do); empty where unknown."""
+    found = annotation.get("created_at")
+    return found if isinstance(found, str) else ""
 
 
 def _chosen(keys: Mapping[str, str], users: Sequence[str] | None, where: object) -> list[str]:
