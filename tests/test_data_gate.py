@@ -121,6 +121,10 @@ def test_what_is_odd_is_said_and_kept(encoders: Encoders, tmp_path: Path) -> Non
         ("{optim: galore_adamw}", "galore"),
         ("{adam_beta1: 2.0}", "Invalid beta parameter"),
         ("{dataloader_persistent_workers: true}", "needs num_workers > 0"),
+        ("{lr_scheduler_kwargs: a}", "must be settings and their values"),
+        ("{lr_scheduler_type: inverse_sqrt, lr_scheduler_kwargs: {timescale: 0}}", "division by zero"),
+        ("{lr_scheduler_type: cosine_with_restarts, lr_scheduler_kwargs: {num_cycles: x}}", "convert"),
+        ("{log_level: loud}", "loud"),
     ],
 )
 def test_an_optimizer_or_schedule_that_cannot_be_made_is_refused(

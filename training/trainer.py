@@ -6,6 +6,7 @@ It knows how to train. Run folders, reports and folds are made elsewhere.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -245,7 +246,7 @@ def check_arguments(config: RunConfig, folder: Path) -> None:
         # Whether a value of `trainer` is refused depends on no rate, and the encoder may be one that cannot be looked at.
         made, doing = arguments(completed(config, TINY), folder), "training cannot begin with it"
         _rehearse(made)
-    except (TypeError, ValueError, ImportError) as error:
+    except (TypeError, ValueError, ImportError, ArithmeticError, LookupError) as error:
         raise ConfigError("trainer", f"{doing}: {' '.join(str(error).split())}") from error
 
 
@@ -256,9 +257,16 @@ def _rehearse(args: TrainingArguments) -> None:
     kind, values = Trainer.get_optimizer_cls_and_kwargs(args)
     optimizer = kind([nn.Parameter(torch.zeros(1))], **values)
     named = args.lr_scheduler_kwargs
-    # Given as a string it was parsed before.
-    assert not isinstance(named, str)
-    get_scheduler(args.lr_scheduler_type, optimizer, args.get_warmup_steps(REHEARSED), REHEARSED, named)
+    if isinstance(named, str):
+        raise TypeError(f"lr_scheduler_kwargs is {named!r}, but must be settings and their values")
+    schedule = get_scheduler(args.lr_scheduler_type, optimizer, args.get_warmup_steps(REHEARSED), REHEARSED, named)
+    args.get_process_log_level()
+    with warnings.catch_warnings():
+        # That the optimizer makes no step, which some do only inside of training.
+        warnings.simplefilter("ignore", UserWarning)
+        # Some schedules compute with their settings only behind the warm-up.
+        for _ in range(REHEARSED):
+            schedule.step()
 
 
 def trainer_for(
