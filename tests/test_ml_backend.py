@@ -358,7 +358,14 @@ def test_everything_wrong_is_told_at_the_start(
     assert result.exit_code == 2
     for problem in ("did you mean 'epochs'", "missing.jsonl is missing", "LABEL_STUDIO_API_KEY: is not set"):
         assert problem in result.stderr
-    for override in ("label_studio=ftp://x", "label_studio=http://me:pw@x", "retrain_after=0", "policy={choose: user}"):
+    long = f"train_overrides=[{','.join(['optimizer.weight_decay=-0.01'] * 12)}]"
+    for override in (
+        long,
+        "label_studio=ftp://x",
+        "label_studio=http://me:pw@x",
+        "retrain_after=0",
+        "policy={choose: user}",
+    ):
         result = CliRunner().invoke(app, ["serve", "--label-studio", str(path), override])
         assert result.exit_code == 2, override
     assert not (tmp_path / "store").exists()

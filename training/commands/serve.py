@@ -24,7 +24,7 @@ def serve(
     """Serve a checkpoint over HTTP, or be a Label Studio server's ML backend (suggest, and retrain as annotations come)."""
     given = arguments or []
     # A folder's name may hold "=" too, as those of a sweep's runs do.
-    folders = [one for one in given if "=" not in one or Path(one).exists()]
+    folders = [one for one in given if "=" not in one or _is_there(one)]
     overrides = [one for one in given if one not in folders]
     if label_studio is not None:
         if folders or config:
@@ -38,6 +38,14 @@ def serve(
     from inference.service.running import settings
 
     return start(Path(folders[0]), settings(config, overrides), progress)
+
+
+def _is_there(name: str) -> bool:
+    try:
+        return Path(name).is_dir()
+    except (OSError, ValueError):
+        # A long setting is longer than any name can be.
+        return False
 
 
 def _label_studio(path: Path, overrides: list[str]) -> None:
