@@ -19,6 +19,10 @@ from annotations.errors import CheckpointError, ConfigError, did_you_mean
 from annotations.storage import replacing
 
 
+class NoEarlierError(CheckpointError):
+    """There is no model before the one that is current."""
+
+
 class ModelStore:
     """`versions/<version>/` holds checkpoints, `current` is a link to one of them, `history.json` tells how it came."""
 
@@ -95,10 +99,10 @@ class ModelStore:
             return True
 
     def previous(self) -> str:
-        """The version that the current one replaced when it arrived; raises CheckpointError where it was the first."""
+        """The version that the current one replaced when it arrived; raises NoEarlierError where it was the first."""
         arrivals = [e for e in self.history() if e["version"] == self.version and e["how"] != "restored"]
         if not arrivals or arrivals[-1]["replaced"] is None:
-            raise CheckpointError(self.folder, f"version {self.version} is the first; there is none to go back to")
+            raise NoEarlierError(self.folder, f"version {self.version} is the first; there is none to go back to")
         return str(arrivals[-1]["replaced"])
 
     def restore(self, version: str | None = None) -> tuple[str, str]:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from annotations.errors import StandpointError
+from inference.model_store import NoEarlierError
 from inference.service.access import Access
 from inference.service.config import ServiceConfig
 from inference.service.intake import Intake
@@ -110,14 +111,14 @@ class Api:
     async def reload(self, call: Call) -> Answer:
         """Take what the checkpoint folder or the store holds now."""
         self.access.admin(call.header("authorization"))
-        return await self.change(self.models.reload, Kind.UNUSABLE)
+        return await self.change(self.models.reload)
 
     async def rollback(self, call: Call) -> Answer:
         """Go back to the model before."""
         self.access.admin(call.header("authorization"))
-        return await self.change(self.models.rollback, Kind.NO_EARLIER)
+        return await self.change(self.models.rollback)
 
-    async def change(self, how: Callable[[], Loaded], kind: Kind) -> Answer:
+    async def change(self, how: Callable[[], Loaded]) -> Answer:
         """Change the model in a thread; raises Problem, and says why, where the old one goes on."""
         before = self.models.current
         try:
@@ -126,6 +127,7 @@ class Api:
             raise Problem(Kind.BUSY_RELOADING, str(error), retry_after=5) from None
         except Exception as error:
             known = isinstance(error, StandpointError)
+            kind = Kind.NO_EARLIER if isinstance(error, NoEarlierError) else Kind.UNUSABLE
             told = f"version {before.version} goes on: {error if known else failure(error)}"
             self.metrics.reloaded("failed")
             self.say(told)

@@ -15,7 +15,7 @@ from pathlib import Path
 from annotations.errors import CheckpointError, StandpointError, first_line
 from inference.checkpoint_files import MANIFEST, NEEDED, sha256, version
 from inference.engines import artefacts
-from inference.model_store import ModelStore
+from inference.model_store import ModelStore, NoEarlierError
 from inference.service.batching import Shared, Turns
 from inference.service.messages import TEXT
 from inference.tagger import Tagger
@@ -66,14 +66,15 @@ class Models:
         """Go back to the model before; a store's current version goes back as well.
 
         Raises:
-            CheckpointError: there is none, or it cannot be served.
+            NoEarlierError: there is none.
+            CheckpointError: it cannot be served.
             BusyError: another change is under way.
         """
         with _Only(self._changing):
             if self.store is not None:
                 return self._restore(self.store)
             if self.earlier is None:
-                raise CheckpointError(self.path, "was not reloaded yet, so there is no model to go back to")
+                raise NoEarlierError(self.path, "was not reloaded yet, so there is no model to go back to")
             return self._take(self.earlier)
 
     def _restore(self, store: ModelStore) -> Loaded:
@@ -88,7 +89,7 @@ class Models:
         return self._take(earlier)
 
     def _take(self, new: Loaded) -> Loaded:
-        """Answer with a model; where it has the same version on another engine, the one before stays the earlier one."""
+        """Answer with a model. The versions of a store go back one by one, so there another engine of one is no step."""
         before = self.current
         if new.version != before.version:
             self.current, self.earlier = new, before
@@ -96,7 +97,7 @@ class Models:
                 f"version {new.version} answers from now on, {before.version} did (engine {new.tagger.engine.name})"
             )
         elif (new.tagger.engine.name, new.artefact) != (before.tagger.engine.name, before.artefact):
-            self.current = new
+            self.current, self.earlier = new, self.earlier if self.store else before
             self.say(f"engine {new.tagger.engine.name} answers from now on, {before.tagger.engine.name} did")
         return self.current
 

@@ -53,7 +53,11 @@ def _paths() -> Json:
         "/v1/admin/reload": {
             "post": _plain("Take the checkpoint anew", messages.ModelState, (*ADMIN, Kind.UNUSABLE), admin=True)
         },
-        "/v1/admin/rollback": {"post": _plain("Go back to the model before", messages.ModelState, ADMIN, admin=True)},
+        "/v1/admin/rollback": {
+            "post": _plain(
+                "Go back to the model before", messages.ModelState, (*ADMIN, Kind.NO_EARLIER, Kind.UNUSABLE), admin=True
+            )
+        },
         "/healthz": {"get": _open("Whether the process works", {"200": _health(), "503": _health()})},
         "/readyz": {"get": _open("Whether requests should come here", {"200": _health(), "503": _health()})},
         "/metrics": {"get": _open("For Prometheus", {"200": _text("text/plain")})},

@@ -102,7 +102,7 @@ async def _reloaded(api: Api) -> None:
     from inference.service.problems import Kind, Problem
 
     try:
-        await api.change(api.models.reload, Kind.UNUSABLE)
+        await api.change(api.models.reload)
     except Problem as problem:
         if problem.kind is Kind.BUSY_RELOADING:
             api.say(problem.detail)
