@@ -333,6 +333,7 @@ def test_a_precision_that_was_not_measured_is_not_used(
 ) -> None:
     copy = shutil.copytree(folder, tmp_path / "copy")
     loaded: list[bool] = []
+    contents: set[str | None] = set()
     load = openvino.load
     monkeypatch.setattr(
         openvino, "load", lambda place, streams, bf16: (loaded.append(bf16), load(place, streams, bf16=False))[1]
@@ -344,6 +345,8 @@ def test_a_precision_that_was_not_measured_is_not_used(
         record_file.write_text(json.dumps({**told, "bf16": measured}))
         Tagger.load(copy, engine="openvino-int8")
         assert loaded[-1] is measured
+        contents.add(artefacts.content(copy, "openvino-int8"))
+    assert len(contents) == 2, "another precision is another artefact"
 
 
 def test_very_many_targets_are_encoded_in_parts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,9 +58,10 @@ def changed(place: Path, files: dict[str, str]) -> list[str]:
 
 
 def content(checkpoint: str | Path, name: str) -> str | None:
-    """A short hash of an artefact's files, as its record tells them; None where there is no record that can be read."""
+    """A short hash of an artefact's files and precision, as its record tells them; None where no record can be read."""
     try:
-        found = files(folder(checkpoint, name))
+        record = json.loads((folder(checkpoint, name) / RECORD).read_text("utf-8"))
+        found = {**record["files"], **({"bf16": True} if record.get("bf16") else {})}
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
