@@ -117,6 +117,15 @@ def test_a_doc_that_is_read_again_keeps_nothing_of_before(nlp: Any) -> None:
     assert "stance" not in plain.get_pipe("standpoint")(doc).spans
 
 
+def test_span_groups_of_others_stay(nlp: Any, checkpoint: Path) -> None:
+    plain = spacy.blank("en")
+    plain.add_pipe("standpoint", config={"checkpoint": str(checkpoint)})
+    doc = plain.make_doc(TEXT)
+    for name in ("stance", "document"):
+        doc.spans[name] = [doc[0:1]]
+    assert {"stance", "document"} <= set(plain.get_pipe("standpoint")(doc).spans)
+
+
 def test_a_doc_that_cannot_be_tagged_goes_to_the_error_handler(nlp: Any) -> None:
     docs = [nlp.make_doc(text) for text in TEXTS]
     docs[1]._.standpoint_target = "too long " * 200

@@ -94,9 +94,13 @@ class Component:
 
     def _annotated(self, doc: Doc, answer: Document) -> Doc:
         unaligned: dict[str, int] = {}
-        for name in [name for name in self.source.schema.layers if name in doc.spans and name not in answer.labels]:
+        for name in (doc._.get(EXTENSION) or {"labels": ()})["labels"]:
             # Of an earlier reading, against another target.
-            del doc.spans[name]
+            if name not in answer.labels and name == self.layer:
+                doc.set_ents([], default="outside")
+                doc.spans.pop(APART, None)
+            elif name not in answer.labels:
+                doc.spans.pop(name, None)
         for name, labels in answer.labels.items():
             if not isinstance(labels, tuple):
                 continue
