@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from annotations.document import Document
+from annotations.document import Document, claim
 from annotations.errors import DocumentError
 from annotations.labelstudio.exports import ImportReport, bare_document, checked_tasks, from_tasks, read_export
 from annotations.labelstudio.policy import Policy
@@ -67,11 +67,12 @@ def for_targets(files: Iterable[str], targets: Sequence[str]) -> Iterator[Docume
 
 
 def with_targets(document: Document, targets: Sequence[str], *, numbered: bool = False) -> Iterator[Document]:
-    """A document once for each target given; as it is where it has one of its own, or none is given.
+    """A document once for each target given, blank ones apart; as it is where it has one of its own, or none is given.
 
     The id then ends in a hash of the target, so that text and target are called the same whatever else is asked for;
     or, `numbered`, it ends in `#1`, `#2`, and stays as it is for one target.
     """
+    targets = list(filter(claim, targets))
     if document.target is not None or not targets:
         yield document
         return

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from annotations.document import Document, Label, Labels, Span
 from annotations.errors import DocumentError
+from annotations.reading import with_targets
 
 WORDS = st.text(max_size=40) | st.lists(
     st.sampled_from(["a", "😀", "שלום", "\r\n", "\r", "\u2028", "\x85", "\0", "\\n", '"', "\ufeff", " "]), max_size=20
@@ -39,6 +40,12 @@ def documents(draw: st.DrawFn) -> Document:
     target, group = draw(st.none() | WORDS), draw(st.none() | WORDS)
     source = draw(st.dictionaries(WORDS, JSON, max_size=3))
     return Document(id=draw(WORDS.filter(bool)), text=text, target=target, group=group, labels=labels, source=source)
+
+
+def test_blank_targets_ask_for_nothing() -> None:
+    document = Document(id="a", text="Kabul.")
+    assert list(with_targets(document, [" ", "\u200b"])) == [document]
+    assert [one.target for one in with_targets(document, [" ", "It is so."])] == ["It is so."]
 
 
 def test_a_blank_target_is_none() -> None:
