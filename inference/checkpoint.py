@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from annotations.errors import CheckpointError, ConfigError, first_line
+from inference import hub
 from inference.checkpoint_files import DEFAULT_ENCODER, NEEDED, READER, encoder_location, parts, write_manifest
 from inference.config import TaggerConfig
 from inference.model import StandpointConfig, StandpointModel
@@ -87,7 +88,7 @@ def encoder_config(name: str) -> PreTrainedConfig:
     try:
         if _is_tagger(where):
             return StandpointConfig.from_pretrained(where).encoder_config()
-        config: PreTrainedConfig = AutoConfig.from_pretrained(where)
+        config: PreTrainedConfig = AutoConfig.from_pretrained(where, **hub.reading(where))
     except UNUSABLE as error:
         raise _unreachable(name, error) from error
     return config
@@ -103,7 +104,8 @@ def _unreachable(name: str, error: BaseException) -> CheckpointError:
 
 def encoder_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """The tokenizer of an encoder; raises what transformers raises where there is none."""
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(encoder_location(name), use_fast=True)
+    where = encoder_location(name)
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(where, use_fast=True, **hub.reading(where))
     return tokenizer
 
 
@@ -140,7 +142,7 @@ def _pretrained(where: str) -> tuple[PreTrainedModel, dict[str, Tensor]]:
         tagger = _weights(StandpointModel, where)
         return tagger.encoder, tagger.reader.state_dict() if tagger.reader is not None else {}
     reader = Path(where) / READER
-    return _weights(AutoModel, where), load_file(reader) if reader.is_file() else {}
+    return _weights(AutoModel, where, **hub.reading_weights(where)), load_file(reader) if reader.is_file() else {}
 
 
 def _shapes(weights: dict[str, Tensor]) -> dict[str, torch.Size]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -68,6 +70,32 @@ def test_a_wrong_setting_is_named(override: str, part: str, tmp_path: Path) -> N
     output = tmp_path / "run"
     assert part in refused("train", ROOT / "configs" / "train.yaml", f"output={output}", override)
     assert not (output / "run.json").exists()
+
+
+def test_a_hub_out_of_reach_is_asked_once(tmp_path: Path) -> None:
+    """Its own client would try each file of the name for half a minute."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        closed = server.getsockname()[1]
+    command = [
+        sys.executable,
+        "-c",
+        "from training.cli import main\nmain()",
+        "check",
+        "configs/train.yaml",
+        "encoder=encc",
+        "--quick",
+    ]
+    away = {
+        "HF_HUB_OFFLINE": "0",
+        "HF_ENDPOINT": f"http://127.0.0.1:{closed}",
+        "HF_HOME": str(tmp_path),
+        "no_proxy": "*",
+    }
+    plain = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    done = subprocess.run(command, capture_output=True, text=True, env=plain | away, cwd=ROOT, timeout=300)
+    assert done.returncode == 2, done.stderr
+    assert "encoder 'encc': is neither a complete folder nor a reachable hub model" in done.stdout
+    assert "Retry" not in done.stdout + done.stderr
 
 
 def test_a_number_that_yaml_takes_for_a_string_is_read() -> None:

@@ -22,6 +22,7 @@ from transformers import (
 from transformers.modeling_outputs import BaseModelOutput
 
 from annotations.errors import CheckpointError, first_line
+from inference import hub
 from inference.checkpoint_files import encoder_location
 from training.pretraining.config import PretrainOptimizer, Shape
 
@@ -53,8 +54,9 @@ def known_model(name: str, say: Callable[[str], None]) -> PreTrainedModel:
         CheckpointError: it is neither a folder nor reachable, or its architecture has no masked-LM.
     """
     try:
+        where = encoder_location(name)
         found, loading = AutoModelForMaskedLM.from_pretrained(
-            encoder_location(name), dtype=torch.float32, output_loading_info=True
+            where, dtype=torch.float32, output_loading_info=True, **hub.reading_weights(where)
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise CheckpointError(
