@@ -14,7 +14,8 @@ from annotations.document import Document, claim
 from annotations.errors import DocumentError
 from annotations.labelstudio.exports import ImportReport, bare_document, checked_tasks, from_tasks, read_export
 from annotations.labelstudio.policy import Policy
-from annotations.schema import Schema
+from annotations.schema import Kind, Schema
+from annotations.sentences import unplaced
 from annotations.storage import parse_lines, read_bytes, read_jsonl, utf8_name
 
 
@@ -48,7 +49,9 @@ def annotated_documents(
 def _read(path: Path, schema: Schema, policy: Policy | None) -> tuple[list[Document], ImportReport]:
     if path.suffix == ".jsonl":
         documents = list(read_jsonl(path, schema))
-        return documents, ImportReport(documents=len(documents))
+        layers = schema.of_kind(Kind.SENTENCES)
+        off = [f"{one.id}: {told}" for one in documents for layer in layers for told in unplaced(one, layer)]
+        return documents, ImportReport(documents=len(documents), unplaced=off)
     if path.suffix == ".json":
         return from_tasks(read_export(path), schema, policy=policy)
     raise DocumentError(path, "is neither .jsonl (Documents) nor .json (a Label Studio export); convert or rename it")

@@ -6,8 +6,10 @@ The boundaries come from syntok; they, not the annotator's, are the units of eve
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import NamedTuple
 
 from syntok import segmenter, tokenizer
@@ -62,9 +64,24 @@ def _split(text: str, start: int, end: int) -> Iterator[Bounds]:
 
 def _starts(line: str, base: int) -> list[int]:
     """Offsets at which syntok starts a sentence, but the first."""
-    tokens = tokenizer.Tokenizer(replace_not_contraction=False).tokenize(line)
+    tokens = chain.from_iterable(map(_parted, tokenizer.Tokenizer(replace_not_contraction=False).tokenize(line)))
     starts = [base + sentence[0].offset for sentence in segmenter.segment(tokens) if sentence]
     return starts[1:]
+
+
+def _parted(token: tokenizer.Token) -> Iterator[tokenizer.Token]:
+    """A token, but for one of symbols and what ends a sentence (`€.`, `%.`, an emoji and `!`), in which syntok sees no end."""
+    symbols = token.value.rstrip(".!?")
+    if symbols and symbols != token.value and all(map(_is_symbol, symbols)):
+        yield tokenizer.Token(token.spacing, symbols, token.offset)
+        yield tokenizer.Token("", token.value[len(symbols) :], token.offset + len(symbols))
+    else:
+        yield token
+
+
+def _is_symbol(letter: str) -> bool:
+    """Of the Unicode categories of symbols, and what emojis are put together with."""
+    return letter in "%‰" or unicodedata.category(letter) in {"Sc", "Sk", "Sm", "So", "Mn", "Cf"}
 
 
 def _trim(text: str, start: int, end: int) -> Bounds:
@@ -94,6 +111,15 @@ def covering(bounds: Sequence[Bounds], spans: Iterable[Span]) -> list[Span | Non
             last += 1
         chosen.append(next((span for span in ordered[first:last] if covers(span, sentence)), None))
     return chosen
+
+
+OFF_SENTENCE = "{layer} {span.label} {span.start}–{span.end}: covers no sentence by more than half, left out"
+
+
+def unplaced(document: Document, layer: str) -> Iterator[str]:
+    """What is annotated as a sentence's label and labels none, each in words."""
+    placed = set(covering(sentences(document.text), document.spans(layer)))
+    yield from (OFF_SENTENCE.format(layer=layer, span=one) for one in document.spans(layer) if one not in placed)
 
 
 def covers(span: Span, sentence: Bounds) -> bool:

@@ -15,6 +15,7 @@ from annotations.document import Document, Span
 from annotations.errors import DocumentError
 from annotations.labelstudio.exports import annotators, from_tasks, read_export
 from annotations.offsets import code_points_to_utf16
+from annotations.reading import annotated_documents
 from annotations.schema import Schema
 from annotations.sentences import sentences
 
@@ -74,8 +75,20 @@ def test_what_was_left_out_is_told(schema: Schema) -> None:
     stray = region(0, 3, "denies", "The", name="stance")
     (found,), report = from_tasks([marked(twice, twice, stray, {"type": "relation", "from_id": "a"})], schema)
     assert len(found.spans("entity")) == 1 and "stance" not in found.labels
-    for told in ("marked twice, kept once", "covers no sentence by more than half", "a relation"):
+    for told in ("marked twice, kept once", "a relation"):
         assert sum(told in repair for repair in report.repairs) == 1
+    assert [one.partition(": ")[2] for one in report.unplaced] == [
+        "stance denies 0–3: covers no sentence by more than half, left out"
+    ]
+    assert report.changed and "1 labels of no sentence" in str(report)
+
+
+def test_labels_of_no_sentence_are_told_of_documents_too(schema: Schema, tmp_path: Path) -> None:
+    spans = [{"start": 0, "end": 3, "label": "denies"}, {"start": 4, "end": len(TEXT), "label": "neutral"}]
+    row = {"id": "a", "text": TEXT, "target": "It is so.", "labels": {"stance": spans}}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row))
+    _, report = annotated_documents([tmp_path / "a.jsonl"], schema)
+    assert report.unplaced == ["a: stance denies 0–3: covers no sentence by more than half, left out"]
 
 
 def test_stance_spans_need_not_fit_the_sentences(schema: Schema) -> None:

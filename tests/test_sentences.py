@@ -80,6 +80,11 @@ def test_no_text_has_no_sentence(text: str) -> None:
         ("The U.S. left. Gen. Miller stayed.", ["The U.S. left.", "Gen. Miller stayed."]),
         ("They fled; others fought.", ["They fled; others fought."]),
         ("He said so. ”\nYes.", ["He said so. ”", "Yes."]),
+        (
+            "They lost it 😡. It cost 99 €. It rose 5 %! Go 👨‍👩‍👧. End.",
+            ["They lost it 😡.", "It cost 99 €.", "It rose 5 %!", "Go 👨‍👩‍👧.", "End."],
+        ),
+        ("It rose 5 %, he said.", ["It rose 5 %, he said."]),
         ("  😀 One.  Two 😀.  ", ["😀 One.", "Two 😀."]),
     ],
 )

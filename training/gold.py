@@ -19,7 +19,7 @@ def documents_to_learn(config: RunConfig, say: Callable[[str], None]) -> list[Do
         InputError: a file cannot be read, or no document is of a group that is held out.
     """
     documents, imported = annotated_documents(config.data.train, config.tagger.label_schema)
-    if imported.repairs or imported.left_out:
+    if imported.changed:
         say(str(imported))
     learned, held_out = held_apart(documents, config.data.held_out)
     if held_out:

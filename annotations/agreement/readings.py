@@ -130,7 +130,7 @@ def from_export(
             remarks.append(f"{name}: {_RULINGS}: {rulings}")
         try:
             found[name], report = from_tasks(counted, schema, user=user)
-            remarks += [f"{name}: {repair}" for repair in report.repairs]
+            remarks += [f"{name}: {repair}" for repair in (*report.unplaced, *report.repairs)]
         except DocumentError as error:
             problems += [f"{name}: {problem}" for problem in error.problems]
     if problems:

@@ -32,6 +32,8 @@ class ImportReport:
     """Tasks that gave no document, each with the reason: nobody annotated it, it was skipped, it is in dispute."""
     repairs: list[str] = field(default_factory=list)
     """One sentence for each region that was moved, trimmed, merged or left out."""
+    unplaced: list[str] = field(default_factory=list)
+    """Labels of sentences that label none: they cover no sentence by more than half."""
     remarks: list[str] = field(default_factory=list)
     """What a majority or an adjudication could not decide."""
     orphans: list[str] = field(default_factory=list)
@@ -39,14 +41,15 @@ class ImportReport:
 
     def __str__(self) -> str:
         sections = {
+            "unplaced": self.unplaced,
             "repaired": self.repairs,
             "undecided": self.remarks,
             "left out": self.left_out,
             "orphan": self.orphans,
         }
         head = (
-            f"{self.documents} documents, {len(self.repairs)} repairs, {len(self.left_out)} tasks left out, "
-            f"{len(self.remarks)} undecided, {len(self.orphans)} annotations without a user"
+            f"{self.documents} documents, {len(self.repairs)} repairs, {len(self.unplaced)} labels of no sentence, "
+            f"{len(self.left_out)} tasks left out, {len(self.remarks)} undecided, {len(self.orphans)} annotations without a user"
         )
         return "\n".join([head, *(f"  {name:<10}{text}" for name, texts in sections.items() for text in texts)])
 
@@ -55,8 +58,14 @@ class ImportReport:
         self.documents += other.documents
         self.left_out += other.left_out
         self.repairs += other.repairs
+        self.unplaced += other.unplaced
         self.remarks += other.remarks
         self.orphans += other.orphans
+
+    @property
+    def changed(self) -> bool:
+        """Whether labels are not, or not as, they were annotated."""
+        return bool(self.repairs or self.unplaced or self.left_out)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -200,6 +209,7 @@ def _annotated(task: Json, schema: Schema, policy: Policy, report: ImportReport)
     documents = [reading.read(annotation) for reading, annotation in zip(readings, chosen, strict=True)]
     for reading, annotation in zip(readings, chosen, strict=True):
         report.repairs += [f"{name}: {text}" for text in reading.repairs]
+        report.unplaced += [f"{name}: {text}" for text in reading.unplaced]
         if user_of(annotation) is None:
             report.orphans.append(f"{name}: annotation {annotation.get('id')} belongs to no user (deleted?)")
     document, remarks = combined(documents, policy, schema)

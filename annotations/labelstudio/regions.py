@@ -10,7 +10,7 @@ from annotations.errors import DocumentError, did_you_mean
 from annotations.labelstudio.shapes import Json
 from annotations.offsets import locate
 from annotations.schema import Kind, Layer, Schema
-from annotations.sentences import covers, sentences
+from annotations.sentences import OFF_SENTENCE, covers, sentences
 
 
 class Reading:
@@ -19,6 +19,7 @@ class Reading:
     def __init__(self, document: Document, schema: Schema, asked: list[str]) -> None:
         self.document, self.schema, self.asked = document, schema, asked
         self.repairs: list[str] = []
+        self.unplaced: list[str] = []
         self.problems = [
             f"`data.layers` names {name!r}; {did_you_mean(name, schema.layers)}"
             for name in asked
@@ -126,7 +127,5 @@ class Reading:
                 chosen.append(Span(start=bounds.start, end=bounds.end, label=fitting[0].label))
         for span in spans:
             if span not in used:
-                self.repairs.append(
-                    f"{name} {span.label} {span.start}–{span.end}: covers no sentence by more than half, left out"
-                )
+                self.unplaced.append(OFF_SENTENCE.format(layer=name, span=span))
         return tuple(chosen) or None

@@ -53,7 +53,7 @@ def evaluate(
 
     quiet_libraries()
     report, predicted, imported = runs.evaluate_checkpoint(checkpoint, data)
-    if imported.repairs or imported.left_out:
+    if imported.changed:
         progress(str(imported))
     if output:
         note = f"{checkpoint} scored on {', '.join(map(str, data))}."

@@ -98,6 +98,8 @@ class Reading:
         documents, imported = annotated_documents([path], self.schema, self.policy)
         for text in imported.repairs:
             self.report.add("regions repaired", text)
+        for text in imported.unplaced:
+            self.report.add("labels of no sentence", text)
         for text in imported.left_out:
             self.report.add("tasks left out", text)
         for text in imported.remarks:

@@ -91,6 +91,7 @@ def _files(paths: Iterable[Path], schema: Schema, data: Data) -> list[Document]:
 
 def _import_warnings(path: Path, imported: ImportReport) -> Iterator[Finding]:
     kinds = {
+        "labels cover no sentence by more than half and are left out; mark whole sentences": imported.unplaced,
         "annotations were repaired on reading; look at them": imported.repairs,
         "annotations could not be decided between annotators; adjudicate them": imported.remarks,
         "tasks are left out; finish or review them if they should be learned": imported.left_out,

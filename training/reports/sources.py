@@ -191,7 +191,11 @@ def _lost(gold: Sequence[Document], tokenizer: PreTrainedTokenizerBase, config: 
 
 def _imported(report: ImportReport) -> list[str]:
     """What was done to the gold on the way in, counted, with an example."""
-    parts = {"regions of the gold were repaired": report.repairs, "tasks of the gold were left out": report.left_out}
+    parts = {
+        "labels of the gold cover no sentence by more than half and do not count": report.unplaced,
+        "regions of the gold were repaired": report.repairs,
+        "tasks of the gold were left out": report.left_out,
+    }
     return [f"{len(lines)} {what}, for example: {lines[0]}" for what, lines in parts.items() if lines]
 
 
