@@ -50,6 +50,11 @@ def _label_name(name: str) -> str:
     return _writable(name)
 
 
+PALETTE = ("#1f77b4", "#d95f02", "#2ca02c", "#c2185b", "#8e44ad", "#8c6d1f", "#00838f", "#616161")
+UNSET = "#888888"
+"""The colour of a label that was given none; `Layer.colors` has one of the palette instead."""
+
+
 class LabelSpec(Config):
     """One label of a layer."""
 
@@ -57,7 +62,7 @@ class LabelSpec(Config):
     """What it marks, for annotators."""
     excludes: Words = ""
     """What it does not mark, for annotators."""
-    color: str = Field(default="#888888", pattern=r"^#[0-9a-fA-F]{6}$")
+    color: str = Field(default=UNSET, pattern=r"^#[0-9a-fA-F]{6}$")
     """Colour on every page and in Label Studio."""
     hotkey: str | None = Field(default=None, pattern=r"^\S$")
     """Key that chooses it in Label Studio."""
@@ -89,6 +94,14 @@ class Layer(Config):
     def names(self) -> list[str]:
         """Label names in order."""
         return list(self.labels)
+
+    @property
+    def colors(self) -> dict[str, str]:
+        """Label to colour; those that were given none have the palette's, in turn."""
+        return {
+            name: PALETTE[number % len(PALETTE)] if label.color == UNSET else label.color
+            for number, (name, label) in enumerate(self.labels.items())
+        }
 
 
 class Schema(Config):

@@ -79,9 +79,16 @@ class Tagger:
         Labels that the input carries are replaced. `target` is for texts and for documents that have none of their
         own; without one, targeted layers stay unannotated. Neighbours with the same text are encoded once, whatever their
         targets. Offsets of the result count code points of the text as given.
+
+        Raises:
+            DocumentError: what is given, or an item of the stream, is neither a text nor a Document.
         """
         if isinstance(source, str | Document):
             return self.tag_all([_document(source, 0, target)])[0]
+        if isinstance(source, bytes) or not isinstance(source, Iterable):
+            raise DocumentError(
+                "what is to be tagged", f"is of type {type(source).__name__}; {_WANTED}, or a stream of them"
+            )
         return self._stream(source, target)
 
     def tag_all(self, documents: Sequence[Document]) -> list[Document]:
@@ -118,6 +125,9 @@ class Tagger:
         yield from overlapped(portions(documents), self)
 
 
+_WANTED = "give a text (str) or a Document"
+
+
 def refusal(tagger: Tagger, document: Document) -> DocumentError | None:
     """Why a document cannot be read; None for one that can."""
     try:
@@ -151,6 +161,8 @@ def portions(documents: Iterable[Document]) -> Iterator[list[Document]]:
 def _document(item: str | Document, number: int, target: str | None) -> Document:
     if isinstance(item, str):
         return Document(id=f"text-{number}", text=item, target=target)
+    if not isinstance(item, Document):
+        raise DocumentError(f"item {number} of the stream", f"is of type {type(item).__name__}; {_WANTED}")
     if item.target is None and target is not None:
         item = item.model_copy(update={"target": claim(target)})
     return item.model_copy(update={"labels": FrozenDict()})

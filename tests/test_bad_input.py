@@ -56,7 +56,6 @@ def test_every_problem_of_a_config_at_once(tmp_path: Path) -> None:
         ("trainer={save_strategy: best}", "nothing is evaluated while training"),
         ("trainer={gradient_accumulation_steps: 0}", "must be 1 or more"),
         ("trainer={save_steps: often}", "'save_steps' is 'often': Input should be a valid number"),
-        ("trainer={report_to: 3}", "'report_to' is 3"),
         ("objective.layer_weights={stanze: 1}", "did you mean 'stance'"),
         ("data.held_out=[nobody]", "no group 'nobody'"),
         ("data.train=[missing.json]", "missing.json"),

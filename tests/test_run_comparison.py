@@ -72,6 +72,14 @@ def test_swapping_negates(first: set[int], second: set[int], third: set[int]) ->
         assert here.apart.low <= here.apart.mean + 1e-9 and here.apart.mean <= here.apart.high + 1e-9
 
 
+def test_a_side_that_is_the_gold_itself_is_told() -> None:
+    told = "B agrees with the gold in every label: is it a file of annotations rather than of predictions?"
+    assert told in pair(result(spoilt(GOLD, {0})), result(GOLD)).remarks
+    assert not any(
+        "agrees with the gold" in one for one in pair(result(spoilt(GOLD, {0})), result(spoilt(GOLD, {1}))).remarks
+    )
+
+
 def test_scores_are_the_plain_ones_and_seeds_are_averaged() -> None:
     rounds = [spoilt(GOLD, {0, 5}), GOLD]
     layers = {layer.layer: layer for layer in pair(result(*rounds), result(GOLD)).layers}
@@ -90,7 +98,7 @@ def test_a_clear_difference_is_said_and_a_small_one_is_not() -> None:
     slight = pair(result(GOLD), result(spoilt(GOLD, {0})))
     assert slight.layers[0].apart.mean > 0
     assert "entity: no evidence of a difference" in slight.layers[0].conclusion()
-    assert not slight.remarks
+    assert [remark[:21] for remark in slight.remarks] == ["A agrees with the gol"]
 
 
 def test_few_groups_are_a_warning_and_one_is_no_interval() -> None:

@@ -11,7 +11,8 @@ from conftest import ROOT
 from annotations.document import Document, Label, Span
 from annotations.errors import ConfigError, DocumentError, SchemaError
 from annotations.guidelines import renew, table, with_tables
-from annotations.schema import Kind, Schema
+from annotations.labelstudio.shapes import labelling_config
+from annotations.schema import Kind, Layer, Schema
 
 GUIDELINES = ROOT / "annotations" / "guidelines.md"
 
@@ -78,6 +79,14 @@ def test_any_number_of_layers_of_any_kind() -> None:
     made = build(b=layer("spans", "ש", "A & <b>"), a=layer("spans", "A"), c=layer("document", "x", "y", targeted=True))
     assert list(made.layers) == ["b", "a", "c"]
     assert made.targeted and not build(a=layer("spans", "A")).targeted
+
+
+def test_labels_without_a_colour_get_different_ones() -> None:
+    made = Layer.model_validate({"kind": "spans", "labels": {"A": {}, "B": {"color": "#ABCDEF"}, "C": {}}})
+    assert made.colors["B"] == "#ABCDEF" and len(set(made.colors.values())) == 3
+    assert all(
+        f'background="{color}"' in labelling_config(Schema(layers={"names": made})) for color in made.colors.values()
+    )
 
 
 def test_every_problem_of_a_document_is_told(schema: Schema) -> None:

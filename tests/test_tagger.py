@@ -173,6 +173,14 @@ def test_bad_text_is_named(tagger: Tagger) -> None:
         list(tagger.tag([Document(id="bad-one", text="a", target="word " * 400)]))
 
 
+def test_what_is_no_text_is_refused_by_its_type(tagger: Tagger) -> None:
+    for source in (7, None, b"Kabul."):
+        with pytest.raises(DocumentError, match=f"is of type {type(source).__name__}; give a text"):
+            tagger.tag(source)  # type: ignore[call-overload]
+    with pytest.raises(DocumentError, match="item 1 of the stream: is of type int"):
+        list(tagger.tag(["Kabul.", 3]))  # type: ignore[list-item]
+
+
 def test_the_front_door_is_light() -> None:
     code = "import inference, sys; print('torch' in sys.modules, inference.__all__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

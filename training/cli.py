@@ -46,7 +46,7 @@ def train(
 
     quiet_libraries()
     # The Trainer prints its log on standard output, which is for results.
-    with redirect_stdout(sys.stderr):
+    with resumable(settings.output), redirect_stdout(sys.stderr):
         finished = runs.train(settings, force=force, say=progress)
     if finished:
         run, _ = finished

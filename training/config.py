@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Self, get_type_hints
+from typing import Annotated, Any, Self, get_args, get_type_hints
 
 from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
@@ -219,9 +219,11 @@ class LearningCurveConfig(Config):
 
 
 def _typed(key: str, value: object, annotation: Any) -> object:
-    """The value as TrainingArguments annotates it; of strings only numbers are read, which YAML takes `1e-8` not to be."""
+    """A number where TrainingArguments annotates one, read from a string too: YAML takes `1e-8` for one. Others as they are."""
+    if not {annotation, *get_args(annotation)} & {int, float} or str in get_args(annotation):
+        return value
     try:
-        read = TypeAdapter(annotation).validate_python(value)
+        read: object = TypeAdapter(annotation).validate_python(value)
     except ValidationError as error:
         raise ValueError(f"{key!r} is {value!r}: {error.errors()[0]['msg']}") from None
-    return read if isinstance(value, str) and isinstance(read, int | float) else value
+    return read

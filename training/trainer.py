@@ -5,6 +5,7 @@ It knows how to train. Run folders, reports and folds are made elsewhere.
 
 from __future__ import annotations
 
+import logging
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -39,6 +40,7 @@ from training.tracking import TENSORBOARD, event_writers, require_trackers
 LAYER = re.compile(r"^encoder\.(?:.+\.)?layers?\.(\d+)\.")
 """The place of a parameter's layer in its name, in BERT's family and in ModernBERT's."""
 
+_logger = logging.getLogger(__name__)
 REHEARSED = 100
 """Steps of a schedule that is made to see whether it can be."""
 
@@ -175,8 +177,11 @@ def fine_tune(config: RunConfig, documents: Sequence[Document], folder: Path, *,
     trainer = trainer_for(config, model, tokenizer, data, folder)
     for writer in event_writers(config.trainer, events) if events else []:
         trainer.add_callback(writer)
+    earlier = last_checkpoint(folder)
+    if earlier and trainer.is_world_process_zero():
+        _logger.warning("going on from the step of %s", Path(earlier).name)
     with plain_attention(model), repeatable(), compiling():
-        trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+        trainer.train(resume_from_checkpoint=earlier)
     # What the Trainer has wrapped goes on in bfloat16; the tagger that is scored is the one that is saved.
     trained: StandpointModel = trainer.accelerator.unwrap_model(gathered(trainer), keep_fp32_wrapper=False)
     trainer.check.require_sound(trained, trainer.state.global_step)

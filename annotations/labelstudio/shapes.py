@@ -50,8 +50,9 @@ def _heading(view: ElementTree.Element, name: str, layer: Layer) -> None:
 
 
 def _labels(control: ElementTree.Element, layer: Layer, tag: str, color: str) -> None:
+    colors = layer.colors
     for label, spec in layer.labels.items():
-        item = ElementTree.SubElement(control, tag, {"value": label, color: spec.color})
+        item = ElementTree.SubElement(control, tag, {"value": label, color: colors[label]})
         if spec.hotkey:
             item.set("hotkey", spec.hotkey)
         if spec.marks:

@@ -147,9 +147,9 @@ def sheet(schema: Schema) -> str:
 def style(schema: Schema) -> str:
     """The schema's colours, made readable on light and dark ground, and the rules by which the legend hides labels."""
     labels = [
-        (f"l{index}-{number}", rgb(spec.color))
+        (f"l{index}-{number}", rgb(color))
         for index, layer in enumerate(schema.layers.values())
-        for number, spec in enumerate(layer.labels.values())
+        for number, color in enumerate(layer.colors.values())
     ]
     light = "".join(_colors(key, color, LIGHT) for key, color in labels)
     dark = "".join(_colors(key, color, DARK) for key, color in labels)

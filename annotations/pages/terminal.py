@@ -51,7 +51,7 @@ class _Brush:
 
     def codes(self, layer: str, label: str) -> tuple[str, ...]:
         """A label's background, and black or white on it."""
-        ground = rgb(self.schema.layers[layer].labels[label].color)
+        ground = rgb(self.schema.layers[layer].colors[label])
         front = ink(ground)
         return tuple(f"{where};2;{';'.join(map(str, color))}" for where, color in ((48, ground), (38, front)))
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from training.shell import ConfigPath, Overrides, progress, quiet_libraries
+from training.shell import ConfigPath, Overrides, progress, quiet_libraries, resumable
 
 Seeds = Annotated[str, typer.Option(help="comma-separated seeds")]
 Folds = Annotated[int | None, typer.Option(help="deal the groups to this many folds; by default one fold a group")]
@@ -33,7 +33,7 @@ def crossval(
     from training import crossval_report
 
     quiet_libraries()
-    with redirect_stdout(sys.stderr):
+    with resumable(settings.output), redirect_stdout(sys.stderr):
         text = crossval_report.run(settings, rounds, command=_command(), save=save, say=progress)
     typer.echo(text)
 
@@ -100,6 +100,6 @@ def learning_curve(
     from training.learning_curve import report as learning_curve_report
 
     quiet_libraries()
-    with redirect_stdout(sys.stderr):
+    with resumable(settings.output), redirect_stdout(sys.stderr):
         text = learning_curve_report.run(settings, curve, command=_command(), save=save, say=progress)
     typer.echo(text)

@@ -142,7 +142,15 @@ def compare_pair(sides: tuple[Side, Side], gold: Sequence[Document], schema: Sch
             errors = error_changes(common.gold, rounds, name, layer)
             apart = difference(first, second)
             layers.append(LayerDifference(name, layer.kind, first, second, apart, len(common.gold), groups, errors))
-    return PairComparison(sides[0].name, sides[1].name, layers, [*remarks, *_rough(layers)])
+    return PairComparison(sides[0].name, sides[1].name, layers, [*remarks, *_perfect(layers), *_rough(layers)])
+
+
+def _perfect(layers: Sequence[LayerDifference]) -> Iterator[str]:
+    for place in ("first", "second"):
+        scores = [getattr(layer, place) for layer in layers]
+        if scores and all(score.mean == 1 for score in scores):
+            told = "agrees with the gold in every label: is it a file of annotations rather than of predictions?"
+            yield f"{scores[0].system} {told}"
 
 
 def _rough(layers: Sequence[LayerDifference]) -> Iterator[str]:

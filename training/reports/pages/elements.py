@@ -16,11 +16,9 @@ from typing import Any
 
 from annotations.pages.colors import Rgb, mix, readable, rgb
 from annotations.pages.render import DARK, LIGHT, SPAN_SHARE, safe
+from annotations.schema import PALETTE, UNSET
 
 NOTHING = "–"
-PALETTE = ("#1f77b4", "#d95f02", "#2ca02c", "#c2185b", "#8e44ad", "#8c6d1f", "#00838f", "#616161")
-UNSET = "#888888"
-"""The schema's colour for a label that has none of its own."""
 
 _UNSAFE_IN_SCRIPT = re.compile("[<>&\u007f-\u009f\u2028\u2029\ud800-\udfff]")
 
