@@ -226,4 +226,4 @@ def _typed(key: str, value: object, annotation: Any) -> object:
         read: object = TypeAdapter(annotation).validate_python(value)
     except ValidationError as error:
         raise ValueError(f"{key!r} is {value!r}: {error.errors()[0]['msg']}") from None
-    return read
+    return read if isinstance(value, str) else value
