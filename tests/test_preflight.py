@@ -327,7 +327,7 @@ def test_a_folder_is_refused_as_training_refuses_it(encoders: Encoders, tmp_path
     assert training in told
     (run / "trainer" / "checkpoint-1").rename(tmp_path / "state")
     (run / "trainer").rmdir()
-    runs.RunDirectory(run).claim(config, [*read_jsonl(tmp_path / "data.jsonl")], begun=False)
+    runs.RunDirectory(run).claim(config, [*read_jsonl(tmp_path / "data.jsonl")], runs.RUN)
     (run / "trainer").mkdir()
     (tmp_path / "state").rename(run / "trainer" / "checkpoint-1")
     told, training = both("seed=3")

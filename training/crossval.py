@@ -18,18 +18,16 @@ from annotations.storage import read_jsonl, write_jsonl
 from inference.tagger import Tagger
 from training.baselines import Baseline, crf_baseline, label_baselines
 from training.config import CrossvalConfig, RunConfig
-from training.folds import CURVE, FOLDS, Fold, apart, folds, scheme, unlearned
+from training.folds import FOLDS, Fold, apart, folds, scheme, unlearned
 from training.preflight.gate import usable
 from training.recipe import resolved
 from training.reports.evaluation import bare
-from training.run_directory import RunDirectory, alone
+from training.run_directory import FOLDED, SCRATCH, RunDirectory, alone
 from training.self_training import learn
 from training.trainer import check_arguments
 from training.unlabelled import further_texts
 
 Report = Callable[[str], None]
-WORK = "cross-validation or learning curve"
-"""What may be at work in an output folder; the two may share one."""
 
 
 def crossval(
@@ -40,8 +38,8 @@ def crossval(
     Every fold is kept in `output` as soon as it is done, so an interrupted call goes on where it was.
 
     Raises:
-        ConfigError: `output` holds folds of another config, data or encoder, another process is at work there, or the
-            baselines' package is missing.
+        ConfigError: `output` holds folds of another config, data or encoder or another kind of work, another process is at
+            work there, or the baselines' package is missing.
         DocumentError: the documents cannot be learned from, or there are too few groups; nothing is written then.
     """
     if settings.baselines and find_spec("pycrfsuite") is None:
@@ -49,8 +47,8 @@ def crossval(
     dealing = warned_folds(config, settings.folds, documents, say)
     config = resolved(config)
     check_arguments(config, config.output)
-    with alone(config.output, WORK):
-        origin = claim(config, documents)
+    with alone(config.output, FOLDED):
+        origin = RunDirectory(config.output).claim(config, documents, FOLDED)
         results = {"tagger": [_round(config, settings, seed, dealing, say) for seed in settings.seeds]}
     if settings.baselines:
         for name, predict in baselines(config).items():
@@ -72,12 +70,6 @@ def warned_folds(config: RunConfig, count: int | None, documents: Sequence[Docum
     for warning in [*odd, *unlearned(dealing, documents, schema)]:
         say(f"warning: {warning}")
     return dealing
-
-
-def claim(config: RunConfig, documents: Sequence[Document]) -> dict[str, Any]:
-    """Take the output folder, or find it as the same config, data and encoder left it. Raises ConfigError like `RunDirectory`."""
-    begun = any(any((config.output / name).rglob("*.jsonl")) for name in (FOLDS, CURVE))
-    return RunDirectory(config.output).claim(config, documents, begun=begun)
 
 
 def _round(
@@ -108,7 +100,8 @@ def kept_predictions(config: RunConfig, seed: int, fold: Fold, kept: Path) -> li
 
 def fold_tagger(config: RunConfig, seed: int, fold: Fold) -> Tagger:
     """A tagger trained on all but the fold's held-out documents."""
-    scratch = config.output / "trainer"
+    # Not in `trainer`, where a run would go on from it.
+    scratch = config.output / SCRATCH
     own = config.model_copy(update={"seed": seed, "trainer": {"disable_tqdm": True, **config.trainer}})
     shutil.rmtree(scratch, ignore_errors=True)
     tagger = learn(own, fold.train, scratch)

@@ -14,6 +14,8 @@ from annotations.schema import Schema
 FOLDS = "folds"
 CURVE = "curve"
 """Folders of a run's output in which predictions are kept, fold by fold."""
+PROBABILITIES = "probabilities"
+"""Where a search for suspect labels keeps what it finds, fold by fold."""
 
 
 class Fold(NamedTuple):

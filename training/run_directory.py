@@ -28,6 +28,7 @@ from inference.checkpoint_files import encoder_version
 from inference.hardware import instructions
 from inference.verification import package
 from training.config import RunConfig
+from training.folds import CURVE, FOLDS, PROBABILITIES
 from training.unlabelled import further_texts
 
 PACKAGES = ("torch", "transformers", "datasets", "tokenizers", "accelerate", "seqeval", "numpy", "pydantic", "syntok")
@@ -36,6 +37,18 @@ CONFIG = "config.yaml"
 INPUTS = "inputs.json"
 PREDICTIONS = "predictions.jsonl"
 EVALUATION = "evaluation.json"
+SCRATCH = "scratch"
+"""Where a fold is trained, which is begun anew after an interruption."""
+RUN, FOLDED = "run", "cross-validation or learning curve"
+SUSPECTS, SWEEP = "search for suspect labels", "sweep"
+"""What may be at work in an output folder; a cross-validation and a learning curve may share one."""
+TRACES = {
+    FOLDED: (f"{FOLDS}/**/*.jsonl", f"{CURVE}/**/*.jsonl"),
+    SUSPECTS: (f"{PROBABILITIES}/**/*.npz",),
+    SWEEP: ("trials/*/trial.json",),
+    RUN: (FINISHED, "trainer/**/checkpoint*"),
+}
+"""What each leaves there that it would go on from. A run comes last: earlier versions trained folds in `trainer` as well."""
 PART = re.compile(rf"\.({re.escape(CONFIG)}|{re.escape(INPUTS)})\.\d+\.part")
 """What `annotations.storage.replacing` has written when it is killed."""
 
@@ -120,24 +133,30 @@ class RunDirectory:
         unfinished one of other inputs, or something else.
         """
         self._refuse_finished()
-        return self.claim(config, documents, begun=self._begun)
+        return self.claim(config, documents, RUN)
 
     def examine(self, config: RunConfig, documents: Sequence[Document]) -> None:
         """Raise what `begin` would raise, and write nothing."""
         self._refuse_finished()
-        self._origin(config, documents, begun=self._begun)
+        self._origin(config, documents, RUN)
 
     @property
-    def _begun(self) -> bool:
-        return any(self.trainer.rglob("checkpoint*"))
+    def held(self) -> str | None:
+        """The kind of work that has been begun here, or finished."""
+        found = (work for work, traces in TRACES.items() if any(any(self.path.glob(trace)) for trace in traces))
+        return next(found, None)
 
     def _refuse_finished(self) -> None:
         if self.finished:
             raise ConfigError(self.path, "holds a finished run; choose another folder with output=…, or pass --force")
 
-    def claim(self, config: RunConfig, documents: Sequence[Document], *, begun: bool) -> dict[str, Any]:
-        """Write `config.yaml` and `inputs.json`; where work has `begun` already, they must be what they were then."""
-        origin = self._origin(config, documents, begun=begun)
+    def claim(self, config: RunConfig, documents: Sequence[Document], work: str) -> dict[str, Any]:
+        """Write `config.yaml` and `inputs.json`; where the work has begun already, they must be what they were then.
+
+        Raises ConfigError where the folder holds work of another kind or on other inputs, or something else.
+        """
+        origin = self._origin(config, documents, work)
+        shutil.rmtree(self.path / SCRATCH, ignore_errors=True)
         for path in self.path.glob(".*.part"):
             if PART.fullmatch(path.name):
                 path.unlink()
@@ -145,11 +164,14 @@ class RunDirectory:
         self.write_json(INPUTS, origin)
         return origin
 
-    def _origin(self, config: RunConfig, documents: Sequence[Document], *, begun: bool) -> dict[str, Any]:
-        """What is known of the run at its start; raises ConfigError where the folder cannot take it."""
+    def _origin(self, config: RunConfig, documents: Sequence[Document], work: str) -> dict[str, Any]:
+        """What is known of the work at its start; raises ConfigError where the folder cannot take it."""
+        held = self.held
+        if held not in (None, work):
+            raise ConfigError(self.path, f"holds a {held}, begun or finished; choose another output folder")
         resolved, origin = resolved_yaml(config), provenance(config, documents)
         known = self.path / INPUTS
-        if begun and known.exists():
+        if held and known.exists():
             before = json.loads(known.read_text("utf-8"))
             same = {name: before.get(name) == origin[name] for name in ("data", "encoder")}
             same["config"] = (self.path / CONFIG).read_text("utf-8") == resolved

@@ -23,7 +23,16 @@ from training.recipe import resolved
 from training.reports.evaluation import evaluate
 from training.reports.report import Report
 from training.reports.unseen import unseen_scores
-from training.run_directory import EVALUATION, PREDICTIONS, RunDirectory, alone, beside, destination, is_main_process
+from training.run_directory import (
+    EVALUATION,
+    PREDICTIONS,
+    RUN,
+    RunDirectory,
+    alone,
+    beside,
+    destination,
+    is_main_process,
+)
 from training.safeguards import saved_apart, saving
 from training.self_training import check_self_training, learn
 from training.sharding import require_processes
@@ -92,7 +101,7 @@ def train(
             learn(config, texts.learned, destination(config.output, force=force).trainer)
         return None
     # A run that a killed swap set aside is brought back under its own lock, so that no swap still under way is disturbed.
-    with alone(_set_aside(config.output) or config.output, "run"):
+    with alone(_set_aside(config.output) or config.output, RUN):
         _bring_back(config.output)
         run = destination(config.output, force=force)
         replacing = run.path != config.output

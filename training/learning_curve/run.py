@@ -18,10 +18,10 @@ from annotations.document import Document
 from annotations.errors import ConfigError
 from annotations.schema import Schema
 from training.config import LearningCurveConfig, RunConfig
-from training.crossval import WORK, claim, kept_predictions, safe_name, warned_folds
+from training.crossval import kept_predictions, safe_name, warned_folds
 from training.folds import CURVE, Fold, learnable, occurring, scheme, used_labels
 from training.recipe import resolved
-from training.run_directory import alone
+from training.run_directory import FOLDED, RunDirectory, alone
 from training.trainer import check_arguments
 
 STEPS = 6
@@ -57,7 +57,7 @@ def learning_curve(
     Every training's predictions are kept in `output` as soon as they are made, so an interrupted call goes on where it was.
 
     Raises:
-        ConfigError: a size is larger than what a fold trains on, `output` holds work on other inputs, or another process is
+        ConfigError: a size is larger than what a fold trains on, `output` holds other work, or another process is
             at work there.
         DocumentError: the documents cannot be learned from, or there are too few groups with annotations.
     """
@@ -67,8 +67,8 @@ def learning_curve(
         say(f"warning: {warning}")
     config = resolved(config)
     check_arguments(config, config.output)
-    with alone(config.output, WORK):
-        origin = claim(config, documents)
+    with alone(config.output, FOLDED):
+        origin = RunDirectory(config.output).claim(config, documents, FOLDED)
         predicted = _predictions(config, settings, tasks, say)
     return [_grown(size, settings, tasks, predicted) for size in sorted({task.size for task in tasks})], origin
 

@@ -22,14 +22,12 @@ from inference.decoding import document_logits, sentence_logits, token_logits
 from inference.tagger import Tagger, portions
 from training.config import CrossvalConfig, RunConfig
 from training.crossval import fold_tagger, safe_name, warned_folds
-from training.folds import Fold, scheme
+from training.folds import PROBABILITIES, Fold, scheme
 from training.recipe import resolved
 from training.reports.evaluation import bare
-from training.run_directory import RunDirectory, alone
+from training.run_directory import SUSPECTS, RunDirectory, alone
 from training.trainer import check_arguments
 
-KEPT = "probabilities"
-"""Folder of a run's output in which probabilities are kept, fold by fold."""
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Unit = tuple[int, int, int, Floats]
@@ -84,18 +82,18 @@ def out_of_fold(
     Every fold is kept in `output` as soon as it is done, so an interrupted call goes on where it was.
 
     Raises:
-        ConfigError: `output` holds folds of another config, data or encoder, or another process is at work there.
+        ConfigError: `output` holds folds of another config, data or encoder or another kind of work, or another process is
+            at work there.
         DocumentError: the documents cannot be learned from, or there are too few groups; nothing is written then.
     """
     dealing = warned_folds(config, settings.folds, documents, say)
     config = resolved(config)
     check_arguments(config, config.output)
-    with alone(config.output, "search for suspect labels", "--output"):
-        begun = any((config.output / KEPT).rglob("*.npz"))
-        RunDirectory(config.output).claim(config, documents, begun=begun)
+    with alone(config.output, SUSPECTS, "--output"):
+        RunDirectory(config.output).claim(config, documents, SUSPECTS)
         rounds = []
         for seed in settings.seeds:
-            home = scheme(config.output / KEPT, settings.folds) / f"seed-{seed}"
+            home = scheme(config.output / PROBABILITIES, settings.folds) / f"seed-{seed}"
             rounds.append(_joined([_kept(config, seed, fold, home, say) for fold in dealing]))
     return _mean(rounds)
 

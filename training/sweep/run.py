@@ -25,7 +25,7 @@ from training.folds import folds, learnable
 from training.gold import documents_to_learn
 from training.preflight.gate import leaks
 from training.recipe import resolved
-from training.run_directory import RunDirectory, alone
+from training.run_directory import SCRATCH, SWEEP, RunDirectory, alone
 from training.sweep import report as sweep_report
 from training.sweep.config import SweepConfig, base_run, own_values
 from training.sweep.processes import Crew, crew
@@ -57,12 +57,11 @@ def sweep(settings: SweepConfig, *, workers: int, minutes: float | None, say: Sa
     steps = checked_steps(settings, config, documents)
     check_arguments(config, settings.output)
     check_encoders(settings, config)
-    with alone(settings.output, "sweep"):
+    with alone(settings.output, SWEEP):
         about = claim(settings, config, documents)
         going = Sweep(settings, config, Trials(settings.output / "trials", steps), about, say)
-        shutil.rmtree(settings.output / "scratch", ignore_errors=True)
         going.run(workers, deadline)
-        shutil.rmtree(settings.output / "scratch", ignore_errors=True)
+        shutil.rmtree(settings.output / SCRATCH, ignore_errors=True)
         return going.conclude()
 
 
@@ -97,18 +96,17 @@ def claim(settings: SweepConfig, config: RunConfig, documents: Sequence[Document
     """Write config, settings and documents for the workers; where trials exist, all must be what it was then.
 
     Raises:
-        ConfigError: the folder holds trials of other inputs, or something else.
+        ConfigError: the folder holds trials of other inputs, another kind of work, or something else.
     """
     run, path = RunDirectory(settings.output), settings.output / "sweep.yaml"
-    begun = any((settings.output / "trials").glob("*/trial.json"))
     values = settings.model_dump(mode="json")
-    if begun and path.exists():
+    if run.held == SWEEP and path.exists():
         before = read_yaml(path)
         if changed := [name for name in settings.plan if before.get(name) != values[name]]:
             raise ConfigError(
                 run.path, f"holds trials with another {', '.join(changed)}; choose output=…, or remove it"
             )
-    about = run.claim(config, documents, begun=begun)
+    about = run.claim(config, documents, SWEEP)
     write_jsonl(run.path / "documents.jsonl", documents)
     with replacing(path) as out:
         yaml.safe_dump(values, out, sort_keys=False, allow_unicode=True, width=120)

@@ -31,6 +31,7 @@ from inference.tagger import Tagger
 from training.config import RunConfig
 from training.folds import folds
 from training.reports.evaluation import bare
+from training.run_directory import SCRATCH
 from training.shell import quiet_libraries
 from training.sweep.config import SweepConfig, measure_of, with_parameters
 from training.sweep.trials import FoldScore, fold_path
@@ -64,7 +65,7 @@ class FoldRunner:
         quick = {"disable_tqdm": True, "save_strategy": "no", **config.trainer}
         config = config.model_copy(update={"seed": job["seed"], "trainer": quick})
         fold = self.folds[job["fold"]]
-        scratch = self.folder / "scratch" / str(os.getpid())
+        scratch = self.folder / SCRATCH / str(os.getpid())
         shutil.rmtree(scratch, ignore_errors=True)
         try:
             layers = self.score(fine_tune(config, fold.train, scratch), fold.test)

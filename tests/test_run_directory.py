@@ -1,0 +1,100 @@
+"""An output folder holds one kind of work, and nothing that goes on in it takes another's for its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from test_main_path import gold, write_run
+from typer.testing import CliRunner
+
+from annotations.storage import write_jsonl
+from training import crossval
+from training.cli import app
+from training.config import RunConfig
+from training.recipe import resolved
+from training.run_directory import RunDirectory
+
+RUN, FOLDED, SUSPECTS = "run", "cross-validation or learning curve", "search for suspect labels"
+LEFT = {
+    RUN: ["trainer/checkpoint-5/model.safetensors"],
+    FOLDED: ["folds/seed-0/one.jsonl", "folds/3-fold/seed-0/one.jsonl", "curve/seed-0/one/2.jsonl"],
+    SUSPECTS: ["probabilities/seed-0/one.npz"],
+    "sweep": ["trials/0000/trial.json"],
+}
+"""What a kill leaves of each kind of work; spelled out, since earlier versions left the same."""
+
+
+@pytest.fixture
+def run_file(tmp_path: Path, encoders: Callable[[str], Path]) -> Path:
+    write_jsonl(tmp_path / "gold.jsonl", gold(3))
+    return write_run(tmp_path, "configs/schema.yaml", tmp_path / "gold.jsonl", encoders("bert"))
+
+
+def claimed(run_file: Path) -> RunDirectory:
+    """The config's folder as any kind of work finds it when it begins."""
+    config = resolved(RunConfig.load(run_file))
+    run = RunDirectory(config.output)
+    run.begin(config, gold(3))
+    return run
+
+
+def files(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(("held", "trace"), [(held, trace) for held, traces in LEFT.items() for trace in traces])
+def test_a_folder_with_another_kind_of_work_is_refused(
+    held: str, trace: str, run_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = claimed(run_file)
+    (run.path / trace).parent.mkdir(parents=True)
+    (run.path / trace).write_text("hours of work")
+    # Earlier versions trained folds there.
+    if held == FOLDED:
+        (run.trainer / "checkpoint-9").mkdir(parents=True)
+    before, sweep = files(run.path), run_file.with_name("sweep.yaml")
+    space = {"optimizer.lr": {"low": 0.001, "high": 0.01}}
+    sweep.write_text(yaml.safe_dump({"run": str(run_file), "output": str(run.path), "space": space, "folds": 2}))
+    commands = {
+        RUN: [["train", run_file], ["train", run_file, "--force"], ["check", run_file, "--quick"]],
+        FOLDED: [["crossval", run_file, "--no-baselines"], ["learning-curve", run_file]],
+        SUSPECTS: [["labels", "suspects", run_file, "--output", run.path]],
+        "sweep": [["sweep", sweep]],
+    }
+    monkeypatch.setattr("training.crossval.learn", None)
+    for command in [words for work, every in commands.items() if work != held for words in every]:
+        result = CliRunner().invoke(app, [*map(str, command)])
+        assert result.exit_code == 2, (command, result.output)
+        assert f"{run.path}" in result.output
+        assert f"holds a {held}, begun or finished; choose another output folder" in result.output
+    assert files(run.path) == before
+
+
+def test_a_finished_run_is_no_place_for_folds(run_file: Path) -> None:
+    run = claimed(run_file)
+    run.finish({})
+    result = CliRunner().invoke(app, ["crossval", str(run_file), "--no-baselines"])
+    assert result.exit_code == 2
+    assert "holds a run, begun or finished" in result.stderr
+
+
+def test_a_run_never_goes_on_from_a_fold(run_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: list[Path] = []
+
+    def killed(config: RunConfig, documents: object, folder: Path, **_: Any) -> Any:
+        trained.append(folder)
+        (folder / "checkpoint-5").mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(crossval, "learn", killed)
+    assert CliRunner().invoke(app, ["crossval", str(run_file), "--no-baselines"]).exit_code == 130
+    run = RunDirectory(RunConfig.load(run_file).output)
+    assert trained[0].is_relative_to(run.path)
+    assert not run.trainer.exists()
+    # Nothing of the cross-validation is kept yet, so the folder may become a run's.
+    run.begin(resolved(RunConfig.load(run_file)), gold(3))
+    assert sorted(path.name for path in run.path.iterdir()) == ["config.yaml", "inputs.json"]
