@@ -16,8 +16,10 @@ from annotations.errors import ConfigError
 from annotations.storage import read_jsonl
 from training.cli import app
 from training.config import RunConfig
+from training.run_directory import alone
 from training.runs import train
-from training.together import everyones, processes, summed
+from training.safeguards import PART, last_checkpoint
+from training.together import everyones, first_is_ready, processes, summed
 
 TOLERANCE = 1e-4
 """Sums are taken in another order, and Adam's first steps enlarge what is left of it where a gradient is nearly zero."""
@@ -99,8 +101,40 @@ def test_what_stops_one_process_stops_all(trainings: Trainings) -> None:
     assert "File too large" in trainings.told
 
 
+def test_a_run_that_is_refused_touches_nothing_in_any_process(trainings: Trainings) -> None:
+    run = trainings.folder / "held"
+    kept = [run / "trainer" / name for name in ("part/checkpoint-100/model.safetensors", "checkpoint-50/half written")]
+    for path in kept:
+        path.parent.mkdir(parents=True)
+        path.write_text("of the run that is alive")
+    second = trainings.job("held", "batch_tokens=96", ranks=2, port=free_port())
+    with alone(run, "run"):
+        (refused,) = trainings.perform(second)
+    assert refused["ends"] == [2, 2], trainings.told
+    assert "another run is at work here" in trainings.told
+    assert "the first process cannot begin there; do as its message says" in trainings.told
+    # Nor where nobody is at work, and the folder is of something else.
+    (of_others,) = trainings.perform({**second, "port": free_port()})
+    assert of_others["ends"] == [2, 2], trainings.told
+    assert "is a folder of something else" in trainings.told
+    assert all(path.read_text() == "of the run that is alive" for path in kept)
+
+
+def test_one_process_clears_up_for_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, state in (("checkpoint-5", "{}"), ("checkpoint-9", '{"half'), (PART, "{}")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "trainer_state.json").write_text(state)
+    monkeypatch.setenv("RANK", "1")
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-5")
+    assert len(list(tmp_path.iterdir())) == 3
+    monkeypatch.setenv("RANK", "0")
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-5")
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-5"]
+
+
 def test_alone_nothing_is_exchanged() -> None:
     own = torch.ones(2, 3, requires_grad=True)
     assert processes() == 1
+    assert first_is_ready()
     assert everyones(own) is own
     assert torch.equal(summed(own), own)

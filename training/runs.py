@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from annotations.document import Document
+from annotations.errors import ConfigError
 from annotations.labelstudio.exports import ImportReport
 from annotations.reading import annotated_documents
 from annotations.storage import write_jsonl
@@ -36,7 +39,7 @@ from training.run_directory import (
 from training.safeguards import saved_apart, saving
 from training.self_training import check_self_training, learn
 from training.sharding import require_processes
-from training.together import process_group_left
+from training.together import first_is_ready, others_waiting, process_group_left
 from training.trainer import check_arguments
 from training.unlabelled import further_texts
 
@@ -96,26 +99,43 @@ def train(
     config = resolved(config)
     check_arguments(config, config.output)
     require_processes(config.trainer)
-    if not is_main_process():
-        with process_group_left():
-            learn(config, texts.learned, destination(config.output, force=force).trainer)
+    with process_group_left():
+        if is_main_process():
+            return _first(config, texts, force=force)
+        # Whose the folder is, and which one the run is made in, is known when the first process has taken it.
+        if not first_is_ready():
+            raise ConfigError(config.output, "the first process cannot begin there; do as its message says")
+        learn(config, texts.learned, destination(config.output, force=force).trainer)
         return None
+
+
+def _first(config: RunConfig, texts: Texts, *, force: bool) -> tuple[RunDirectory, Report]:
+    """What the first process does, or the only one."""
+    with ExitStack() as held:
+        with others_waiting():
+            run, origin = held.enter_context(_taken(config, texts.learned, force=force))
+        report = _made(run, origin, config, texts)
+        return (_swap(run, config.output) if run.path != config.output else run), report
+
+
+@contextmanager
+def _taken(
+    config: RunConfig, learned: Sequence[Document], *, force: bool
+) -> Iterator[tuple[RunDirectory, dict[str, Any]]]:
+    """The folder in which the run is made, held against other processes, and what is known at its start."""
     # A run that a killed swap set aside is brought back under its own lock, so that no swap still under way is disturbed.
     with alone(_set_aside(config.output) or config.output, RUN):
         _bring_back(config.output)
         run = destination(config.output, force=force)
-        replacing = run.path != config.output
-        if replacing and run.finished:
+        if run.path != config.output and run.finished:
             # Killed between finishing and taking its place.
             shutil.rmtree(run.path)
-        report = _made(run, config, texts)
-        return (_swap(run, config.output) if replacing else run), report
+        yield run, run.begin(config, learned)
 
 
-def _made(run: RunDirectory, config: RunConfig, texts: Texts) -> Report:
+def _made(run: RunDirectory, origin: dict[str, Any], config: RunConfig, texts: Texts) -> Report:
     """Train, score and write everything into the run's folder, until it is finished."""
     schema, learned, scored = config.tagger.label_schema, texts.learned, texts.scored
-    origin = run.begin(config, learned)
     with process_group_left():
         tagger = learn(config, learned, run.trainer, events=run.events)
     part = saved_apart(run.path, tagger)

@@ -24,6 +24,7 @@ from annotations.errors import TrainingError, first_line
 from inference import checkpoint
 from inference.tagger import Tagger
 from training.config import RunConfig
+from training.run_directory import is_main_process
 
 PART = "part"
 """Where a checkpoint is written before it takes its place among the others."""
@@ -31,12 +32,12 @@ STATE = "trainer_state.json"
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """The newest whole checkpoint; what a kill or a full disk left of others is removed."""
-    shutil.rmtree(folder / PART, ignore_errors=True)
-    for path in folder.glob("checkpoint-*"):
-        if not _whole(path):
+    """The newest whole checkpoint; what a kill or a full disk left of others is removed by the first process."""
+    broken = [path for path in folder.glob("checkpoint-*") if not _whole(path)]
+    if is_main_process():
+        for path in (folder / PART, *broken):
             shutil.rmtree(path, ignore_errors=True)
-    found = _by_step(folder)
+    found = [path for path in _by_step(folder) if path not in broken]
     return str(found[-1]) if found else None
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.distributed import (
     all_gather,
     all_reduce,
+    broadcast_object_list,
     destroy_process_group,
     get_rank,
     get_world_size,
@@ -29,6 +30,29 @@ def process_group_left() -> Iterator[None]:
     finally:
         if is_available() and is_initialized():
             destroy_process_group()
+
+
+@contextmanager
+def others_waiting() -> Iterator[None]:
+    """What the first process does while the others wait in `first_is_ready`, which tells them how it ended."""
+    ready = False
+    try:
+        yield
+        ready = True
+    finally:
+        _first_says(ready)
+
+
+def first_is_ready() -> bool:
+    """Whether the first process came to the end of `others_waiting`, once it has left that."""
+    return _first_says(True)
+
+
+def _first_says(own: bool) -> bool:
+    said = [own]
+    if processes() > 1:
+        broadcast_object_list(said, src=0)
+    return said[0]
 
 
 def processes() -> int:
