@@ -98,3 +98,41 @@ def test_a_run_never_goes_on_from_a_fold(run_file: Path, monkeypatch: pytest.Mon
     # Nothing of the cross-validation is kept yet, so the folder may become a run's.
     run.begin(resolved(RunConfig.load(run_file)), gold(3))
     assert sorted(path.name for path in run.path.iterdir()) == ["config.yaml", "inputs.json"]
+
+
+def test_what_a_link_points_to_is_replaced_again_and_again(run_file: Path, tmp_path: Path) -> None:
+    disk, output = tmp_path / "disk" / "one", tmp_path / "runs" / "one"
+    for folder in (disk.parent, output.parent):
+        folder.mkdir()
+    output.symlink_to(disk)
+    command = ["train", str(run_file), f"output={output}", "--force"]
+    for seed in range(3):
+        result = CliRunner().invoke(app, [*command, f"seed={seed}"])
+        assert result.exit_code == 0, (result.output, result.exception)
+        assert f"Run: {output}" in result.stdout
+        assert output.is_symlink()
+        assert RunConfig.load(disk / "config.yaml").seed == seed
+        assert [path.name for path in (*disk.parent.iterdir(), *output.parent.iterdir())] == ["one", "one"]
+    assert CliRunner().invoke(app, command[:-1]).exit_code == 2
+
+
+def test_a_link_that_leads_nowhere_is_refused(run_file: Path, tmp_path: Path) -> None:
+    output = tmp_path / "round"
+    output.symlink_to(output)
+    result = CliRunner().invoke(app, ["train", str(run_file), f"output={output}"])
+    assert result.exit_code == 2
+    assert "cannot be used as a folder" in result.stderr
+
+
+def test_what_is_in_the_way_of_a_swap_is_told_before_training(run_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = claimed(run_file)
+    run.finish({})
+    before, other = files(run.path), run.path.with_name(".run.old")
+    # An earlier version left such a link where the output was one.
+    other.symlink_to(run_file.parent / "elsewhere")
+    monkeypatch.setattr("training.runs.learn", None)
+    result = CliRunner().invoke(app, ["train", str(run_file), "--force"])
+    assert result.exit_code == 2
+    assert f"{other}: is where --force sets the earlier run aside, and cannot be removed" in result.stderr
+    assert other.is_symlink()
+    assert files(run.path) == before

@@ -208,7 +208,12 @@ class RunDirectory:
 def destination(output: Path, *, force: bool) -> RunDirectory:
     """Where a run is made: its own folder, or, with `force` and a finished run in it, one beside it that will replace it."""
     run = RunDirectory(output)
-    return RunDirectory(beside(output, "new")) if force and run.finished else run
+    return RunDirectory(beside(standing(output), "new")) if force and run.finished else run
+
+
+def standing(output: Path) -> Path:
+    """The folder itself where the output is a link to one, which goes on pointing there while the folder is replaced."""
+    return Path(os.path.realpath(output)) if output.is_symlink() else output
 
 
 def beside(output: Path, name: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -35,6 +36,7 @@ from training.run_directory import (
     beside,
     destination,
     is_main_process,
+    standing,
 )
 from training.safeguards import saved_apart, saving
 from training.self_training import check_self_training, learn
@@ -115,22 +117,28 @@ def _first(config: RunConfig, texts: Texts, *, force: bool) -> tuple[RunDirector
         with others_waiting():
             run, origin = held.enter_context(_taken(config, texts.learned, force=force))
         report = _made(run, origin, config, texts)
-        return (_swap(run, config.output) if run.path != config.output else run), report
+    return RunDirectory(config.output), report
 
 
 @contextmanager
 def _taken(
     config: RunConfig, learned: Sequence[Document], *, force: bool
 ) -> Iterator[tuple[RunDirectory, dict[str, Any]]]:
-    """The folder in which the run is made, held against other processes, and what is known at its start."""
+    """The folder in which the run is made, held against other processes, and what is known at its start.
+
+    Where that is not the output itself, it takes its place at the end, when the run must be whole.
+    """
     # A run that a killed swap set aside is brought back under its own lock, so that no swap still under way is disturbed.
-    with alone(_set_aside(config.output) or config.output, RUN):
-        _bring_back(config.output)
-        run = destination(config.output, force=force)
-        if run.path != config.output and run.finished:
-            # Killed between finishing and taking its place.
-            shutil.rmtree(run.path)
+    place = standing(config.output)
+    with alone(_set_aside(place) or place, RUN):
+        _bring_back(place)
+        run = destination(place, force=force)
+        replacing = run.path != place
+        if replacing:
+            _cleared(place)
         yield run, run.begin(config, learned)
+        if replacing:
+            _swap(run, place)
 
 
 def _made(run: RunDirectory, origin: dict[str, Any], config: RunConfig, texts: Texts) -> Report:
@@ -153,15 +161,26 @@ def _made(run: RunDirectory, origin: dict[str, Any], config: RunConfig, texts: T
     return report
 
 
-def _swap(run: RunDirectory, place: Path) -> RunDirectory:
+def _cleared(place: Path) -> None:
+    """Remove what killed swaps left. Raises ConfigError where something else would be in the way of the swap in the end."""
+    old, new = beside(place, "old"), RunDirectory(beside(place, "new"))
+    # Left when the new run had its place already.
+    shutil.rmtree(old, ignore_errors=True)
+    if os.path.lexists(old):
+        raise ConfigError(
+            old, "is where --force sets the earlier run aside, and cannot be removed; remove or rename it"
+        )
+    if new.finished:
+        # Killed between finishing and taking its place.
+        shutil.rmtree(new.path)
+
+
+def _swap(run: RunDirectory, place: Path) -> None:
     """Put a finished run in the place of an earlier one."""
     old = beside(place, "old")
-    # Left by a swap that was killed when its new run had its place already.
-    shutil.rmtree(old, ignore_errors=True)
     place.rename(old)
     run.path.rename(place)
     shutil.rmtree(old, ignore_errors=True)
-    return RunDirectory(place)
 
 
 def _set_aside(place: Path) -> Path | None:
