@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,13 @@ import yaml
 from test_main_path import gold, write_run
 from typer.testing import CliRunner
 
+from annotations.errors import ConfigError
 from annotations.storage import write_jsonl
 from training import crossval
 from training.cli import app
 from training.config import RunConfig
 from training.recipe import resolved
-from training.run_directory import RunDirectory
+from training.run_directory import RunDirectory, alone
 
 RUN, FOLDED, SUSPECTS = "run", "cross-validation or learning curve", "search for suspect labels"
 LEFT = {
@@ -136,3 +139,31 @@ def test_what_is_in_the_way_of_a_swap_is_told_before_training(run_file: Path, mo
     assert f"{other}: is where --force sets the earlier run aside, and cannot be removed" in result.stderr
     assert other.is_symlink()
     assert files(run.path) == before
+
+
+FORKING = """
+import os, sys, time
+from pathlib import Path
+from training.run_directory import alone
+with alone(Path(sys.argv[1]), "run"):
+    if os.fork() == 0:
+        print("held", flush=True)
+        sys.stdin.read()
+        os._exit(0)
+    time.sleep(60)
+"""
+
+
+def test_a_lock_ends_with_its_process_whatever_that_has_forked(tmp_path: Path) -> None:
+    folder, command = tmp_path / "run", [sys.executable, "-c", FORKING, str(tmp_path / "run")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        try:
+            assert other.stdout and other.stdout.readline() == "held\n"
+            with pytest.raises(ConfigError, match="another run is at work"), alone(folder, "run"):
+                pass
+        finally:
+            other.kill()
+            other.wait()
+        # The forked process lives until its standard input is closed.
+        with alone(folder, "run"):
+            assert folder.is_dir()

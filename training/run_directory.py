@@ -15,6 +15,7 @@ import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,10 @@ def is_main_process() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
+_LOCKS: set[int] = set()
+"""Descriptors of the folders that this process holds."""
+
+
 @contextmanager
 def alone(folder: Path, work: str, option: str = "output=…") -> Iterator[None]:
     """Hold a folder against a second process, which would go on from this one's checkpoints as if they were its own.
@@ -77,6 +82,8 @@ def alone(folder: Path, work: str, option: str = "output=…") -> Iterator[None]
         handle = os.open(folder, os.O_RDONLY)
     except OSError as error:
         raise ConfigError(folder, f"cannot be used as a folder ({error.strerror}); choose {option}") from error
+    _leave_locks_in_children()
+    _LOCKS.add(handle)
     try:
         if not _locked(handle, folder):
             raise ConfigError(folder, f"another {work} is at work here; wait for its end, or choose {option}")
@@ -85,7 +92,21 @@ def alone(folder: Path, work: str, option: str = "output=…") -> Iterator[None]
         with suppress(OSError):
             for place in made:
                 place.rmdir()
-        os.close(handle)
+        if handle in _LOCKS:
+            _LOCKS.remove(handle)
+            os.close(handle)
+
+
+@cache
+def _leave_locks_in_children() -> None:
+    """Let no forked child, such as a DataLoader's worker, keep a lock for some seconds after its parent was killed."""
+    os.register_at_fork(after_in_child=_close_locks)
+
+
+def _close_locks() -> None:
+    # Not unlocked: that would end the parent's lock, of which this is a copy.
+    while _LOCKS:
+        os.close(_LOCKS.pop())
 
 
 def _locked(handle: int, folder: Path) -> bool:
