@@ -112,7 +112,9 @@ def sentence(item: Mapping[str, Any], model: type[BaseModel]) -> str:
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] in ("value_error", "json_invalid") or isinstance(item["input"], dict | list | tuple):
         return f"{path}: {message}"
-    found = repr(item["input"])
+    given = item["input"]
+    # Of a text of megabytes, only as much as is shown.
+    found = repr(given[: SHOWN + 1] if isinstance(given, str) else given)
     return f"{path}: {message}, found {found if len(found) <= SHOWN else found[:SHOWN] + '…'}"
 
 

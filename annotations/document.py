@@ -57,7 +57,8 @@ Labels = tuple[Span, ...] | Label
 
 def claim(target: str | None) -> str | None:
     """A target, or None where it shows nothing: an empty field of a form or a table is no claim."""
-    return target if target and any(letter.isprintable() and not letter.isspace() for letter in target) else None
+    # Each letter once: millions of spaces would otherwise be looked at one by one.
+    return target if target and any(letter.isprintable() and not letter.isspace() for letter in set(target)) else None
 
 
 class FrozenDict(dict[str, Any]):

@@ -25,7 +25,7 @@ from inference.service.metrics import CONTENT_TYPE, Metrics
 from inference.service.models import BusyError, Loaded, Models
 from inference.service.openapi import description
 from inference.service.page import Page, fragment
-from inference.service.problems import Json, Kind, Problem, invalid
+from inference.service.problems import Json, Kind, Problem, check_keys, invalid
 from inference.service.reading import MEGABYTE, Body, parse
 from inference.service.streams import Stream, lines
 from inference.service.tagging import Tagged, Tagging, answer, item_error, size
@@ -37,7 +37,7 @@ QUIET = ("/healthz", "/readyz", "/metrics")
 Handler = Callable[[Call], Awaitable[Answer]]
 Say = Callable[[str], None]
 SMALL = 10_000
-"""Bytes of a body that is read at once, without a thread."""
+"""Bytes of a body or line that is read at once, without a thread."""
 T = TypeVar("T")
 
 
@@ -166,9 +166,10 @@ class Api:
         self.state.draining = True
 
     async def _tag(self, call: Call, raw: bytes, options: Options) -> Answer:
-        value = parse(raw) if len(raw) < SMALL else await asyncio.to_thread(parse, raw)
+        value = await _parsed(raw, "the body")
         if not isinstance(value, dict):
             raise Problem(Kind.MALFORMED, f"the body is a JSON {type(value).__name__}, not an object")
+        check_keys(value)
         value = _with_options(value, options)
         model = self.models.current
         try:
@@ -235,7 +236,7 @@ class Api:
         value: Any = None
         model = self.models.current
         try:
-            value = parse(raw, f"line {number}")
+            value = await _parsed(raw, f"line {number}")
             item = self.tagging.checked(value, options, model.tagger.schema)
             cost = await self.intake.wait(size(item))
             return answer(item.id, await self._in_time(self.tagging.tag(item, model, cost)), options)
@@ -327,9 +328,14 @@ def other_answer(status: int, headers: Mapping[str, str]) -> Answer:
     return problem_answer(problem)._replace(headers=dict(headers))
 
 
+async def _parsed(raw: bytes, what: str) -> Any:
+    return parse(raw, what) if len(raw) < SMALL else await asyncio.to_thread(parse, raw, what)
+
+
 def _options(query: Mapping[str, str]) -> Options:
     """The options of a query; raises Problem for unknown ones."""
     values: Json = dict(query)
+    check_keys(values)
     if (strict := values.get("strict")) in ("true", "false"):
         values["strict"] = strict == "true"
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 from pydantic.config import JsonDict
 
 from annotations.document import claim
@@ -41,6 +41,13 @@ def _characters(text: str) -> str:
             "decode the text properly first"
         ) from None
     return text
+
+
+def _unit(value: Any) -> Any:
+    """Python says of anything what it looks like before it says that it is none of an enum; a long list takes seconds."""
+    if not isinstance(value, str):
+        raise ValueError("Input should be 'code_points', 'utf16' or 'bytes'")
+    return value
 
 
 Text = Annotated[str, AfterValidator(_characters)]
@@ -80,7 +87,7 @@ class DocumentIn(Model):
 class Options(Model):
     """What holds for all documents of a request."""
 
-    offsets: Offsets = Offsets.CODE_POINTS
+    offsets: Annotated[Offsets, BeforeValidator(_unit)] = Offsets.CODE_POINTS
     """What `start` and `end` count."""
     strict: Annotated[bool, Field(strict=True)] = False
     """Whether a document without a target is an error where the model has targeted layers."""

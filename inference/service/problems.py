@@ -14,6 +14,8 @@ from annotations.errors import SHOWN, InputError
 from inference.service.messages import Model
 
 Json = dict[str, Any]
+MOST_KEYS, LONGEST_KEY = 50, 100
+"""Far more than any object has here; telling what is wrong with a million keys, or with a huge one, stalls everybody."""
 
 
 class Kind(Enum):
@@ -79,6 +81,17 @@ class Problem(Exception):  # noqa: N818 - the RFC's word
         if self.kind is Kind.UNAUTHORIZED:
             found["WWW-Authenticate"] = "Bearer"
         return found
+
+
+def check_keys(value: Json) -> None:
+    """Raise Problem for an object with too many keys, or with a key that is too long, to be worth comparing with a model."""
+    if len(value) > MOST_KEYS:
+        raise Problem(Kind.INVALID, f"an object with {len(value)} keys, at most {MOST_KEYS} are read; leave some out")
+    for key in value:
+        if len(key) > LONGEST_KEY:
+            raise Problem(
+                Kind.INVALID, f"a key of {len(key)} characters, at most {LONGEST_KEY} are read: {key[:40]!r}…"
+            )
 
 
 def invalid(error: ValidationError, model: type[Model]) -> Problem:

@@ -21,7 +21,7 @@ from inference.service.intake import Intake
 from inference.service.messages import DocumentIn, ItemError, LabelOut, Options, ProblemDetails, SpanOut, TaggedDocument
 from inference.service.metrics import Metrics
 from inference.service.models import Loaded
-from inference.service.problems import Kind, Problem, invalid, unreadable
+from inference.service.problems import Kind, Problem, check_keys, invalid, unreadable
 from inference.service.units import converter
 from inference.tagger import Encoded
 from inference.windows import Window
@@ -64,6 +64,8 @@ class Tagging:
 
     def checked(self, item: Any, options: Options, schema: Schema, target: str | None = None) -> DocumentIn:
         """A document of a request; raises Problem for one that cannot be tagged as asked."""
+        if isinstance(item, dict):
+            check_keys(item)
         try:
             found = DocumentIn.model_validate(item)
         except ValidationError as error:

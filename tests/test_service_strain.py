@@ -1,0 +1,88 @@
+"""What costs the service much and its sender little: it is refused or taken in small steps, and others are answered."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from service_help import JSON, NDJSON, Running, in_thread, make_checkpoint
+
+from inference.config import TaggerConfig
+from inference.service.messages import DocumentIn, Options
+from inference.service.problems import invalid
+from inference.service.reading import parse
+
+MANY: dict[str, Any] = {f"article-{number}": "b" for number in range(51)}
+HUGE: dict[str, Any] = {"~" * 100_000: 1}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, encoders: Callable[[str], Path], config: TaggerConfig) -> Path:
+    return make_checkpoint(tmp_path_factory.mktemp("strain") / "tagger", encoders("modernbert"), config, 1)
+
+
+@pytest.fixture(scope="module")
+def service(checkpoint: Path) -> Iterator[Running]:
+    with in_thread(checkpoint) as running:
+        yield running
+
+
+@pytest.mark.parametrize(("more", "told"), [(MANY, "53 keys"), (HUGE, "a key of 100000 characters")])
+def test_objects_with_many_or_huge_keys_are_refused_in_a_few_words(
+    service: Running, more: dict[str, Any], told: str
+) -> None:
+    """Alone, among others, and in a stream, where the others are tagged."""
+    bad = {"id": "a", "text": "a", **more}
+    one = service.tag(**bad)
+    top = service.tag(documents=[{"text": "a"}], target="b", **more)
+    some = service.tag(documents=[bad, {"text": "a"}])
+    with service.client() as client:
+        lines = f'{json.dumps(bad)}\n{{"text": "a"}}\n'
+        stream = client.post("/v1/tag", content=lines.encode(), headers=NDJSON)
+    assert one.status_code == top.status_code == 422
+    listed, streamed = some.json()["documents"], [json.loads(line) for line in stream.text.splitlines()]
+    for problem in (one.json(), top.json(), listed[0]["error"], streamed[0]["error"]):
+        assert told in problem["detail"] and problem["type"] == "urn:standpoint:problem:invalid"
+        assert len(json.dumps(problem)) < 400
+    assert "labels" in listed[1] and "labels" in streamed[1]
+
+
+def test_a_query_with_a_huge_key_is_refused_in_a_few_words(service: Running) -> None:
+    with service.client() as client:
+        reply = client.post(f"/v1/tag?{'a' * 20_000}=b", content=b"{}", headers=JSON)
+    assert reply.status_code == 422 and len(reply.content) < 400
+
+
+def test_nothing_is_written_out_that_is_not_shown() -> None:
+    """What Python would write of a long value takes seconds, and nobody else is served meanwhile."""
+
+    class Long(list[int]):
+        def __repr__(self) -> str:
+            raise AssertionError
+
+    class LongText(str):
+        def __repr__(self) -> str:
+            raise AssertionError
+
+    for values, model in (({"offsets": Long()}, Options), ({"text": "a", "id": LongText("a" * 2000)}, DocumentIn)):
+        with pytest.raises(ValidationError) as caught:
+            model.model_validate(values)
+        assert len(invalid(caught.value, model).detail) < 300
+
+
+def test_other_threads_run_while_a_body_is_read() -> None:
+    raw = b"[" + b"[],1," * 300_000 + b"{}]"
+    thread = threading.Thread(target=parse, args=(raw,))
+    began = last = time.perf_counter()
+    longest = 0.0
+    thread.start()
+    while thread.is_alive():
+        now = time.perf_counter()
+        longest, last = max(longest, now - last), now
+    assert longest < (last - began) / 2
