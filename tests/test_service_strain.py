@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from pydantic import ValidationError
 from service_help import JSON, NDJSON, Running, in_thread, make_checkpoint
 
 from inference.config import TaggerConfig
+from inference.service.intake import Intake
 from inference.service.messages import DocumentIn, Options
 from inference.service.problems import invalid
 from inference.service.reading import parse
+from inference.service.streams import lines
 
 MANY: dict[str, Any] = {f"article-{number}": "b" for number in range(51)}
 HUGE: dict[str, Any] = {"~" * 100_000: 1}
@@ -86,3 +89,41 @@ def test_other_threads_run_while_a_body_is_read() -> None:
         now = time.perf_counter()
         longest, last = max(longest, now - last), now
     assert longest < (last - began) / 2
+
+
+async def listed(*chunks: bytes, intake: Intake | None = None, longest: int = 1_000_000) -> list[tuple[int, bytes]]:
+    """The lines of a stream."""
+
+    async def coming() -> AsyncIterator[bytes]:
+        for chunk in chunks:
+            yield chunk
+
+    return [found async for found in lines(coming(), intake or Intake(1, 10**9), longest=longest, seconds=30)]
+
+
+def test_lines_are_numbered_whatever_is_blank_between_them() -> None:
+    assert asyncio.run(listed(b"\n\n \r", b"\n {}\n[]\n \n", b"\t", b"\n", b"1", b"2", b"\n\n", b"  3")) == [
+        (4, b" {}"),
+        (5, b"[]"),
+        (8, b"12"),
+        (10, b"  3"),
+    ]
+
+
+def test_blank_lines_are_taken_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deadline for each of the million that fit into a body would keep everybody else waiting for half a minute."""
+    deadlines: list[float | None] = []
+    timeout = asyncio.timeout
+
+    def counted(seconds: float | None) -> asyncio.Timeout:
+        deadlines.append(seconds)
+        return timeout(seconds)
+
+    monkeypatch.setattr(asyncio, "timeout", counted)
+    intake = Intake(1, 10**9)
+    assert asyncio.run(listed(b"\n" * 100_000, b"{}\n[]\n" + b" \r\n" * 100_000, b"1", intake=intake)) == [
+        (100_001, b"{}"),
+        (100_002, b"[]"),
+        (200_003, b"1"),
+    ]
+    assert len(deadlines) <= 4 and not intake.body_bytes

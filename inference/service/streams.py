@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from functools import partial
@@ -11,6 +12,8 @@ from functools import partial
 from inference.service.intake import Intake
 from inference.service.problems import Json, Kind, Problem
 
+BLANK = re.compile(rb"\s*\n")
+"""Lines with nothing on them."""
 Answering = Callable[[int, bytes], Awaitable[bytes]]
 """From a line's number (from 1) and its bytes to the line to answer."""
 
@@ -26,16 +29,20 @@ async def lines(
     number, waiting = 0, bytearray()
     try:
         while True:
-            try:
-                async with asyncio.timeout(seconds):
-                    while (end := waiting.find(b"\n")) < 0 and len(waiting) <= longest:
-                        chunk = await anext(chunks, None)
-                        if chunk is None:
-                            break
-                        intake.read(len(chunk))
-                        waiting += chunk
-            except TimeoutError:
-                raise Problem(Kind.TOO_SLOW, f"line {number + 1} took longer than {seconds:g} s to come") from None
+            if b"\n" not in waiting:
+                try:
+                    async with asyncio.timeout(seconds):
+                        await _more(chunks, intake, waiting, longest)
+                except TimeoutError:
+                    raise Problem(Kind.TOO_SLOW, f"line {number + 1} took longer than {seconds:g} s to come") from None
+            if blank := BLANK.match(waiting):
+                # All at once: a client can send millions of them, and whoever else is there would wait.
+                gone = blank.end()
+                number += waiting.count(b"\n", 0, gone)
+                del waiting[:gone]
+                intake.read(-gone)
+                continue
+            end = waiting.find(b"\n")
             last = end < 0
             line = bytes(waiting) if last else bytes(waiting[:end])
             if len(line) > longest:
@@ -50,6 +57,16 @@ async def lines(
                 return
     finally:
         intake.read(-len(waiting))
+
+
+async def _more(chunks: AsyncIterator[bytes], intake: Intake, waiting: bytearray, longest: int) -> None:
+    """Wait for the end of a line, or of all; nothing more comes of a line that is too long."""
+    while b"\n" not in waiting and len(waiting) <= longest:
+        chunk = await anext(chunks, None)
+        if chunk is None:
+            break
+        intake.read(len(chunk))
+        waiting += chunk
 
 
 class Stream:
