@@ -122,12 +122,14 @@ def _server() -> Any:
 
         async def _end(self) -> None:
             assert self.leaving is not None
-            await self.leaving()
-            under_way = set(self.server_state.tasks)
-            await asyncio.sleep(LINGER_SECONDS)
-            if under_way:
-                await asyncio.wait(under_way, timeout=self.drain_seconds)
-            self.should_exit = True
+            try:
+                await self.leaving()
+                under_way = set(self.server_state.tasks)
+                await asyncio.sleep(LINGER_SECONDS)
+                if under_way:
+                    await asyncio.wait(under_way, timeout=self.drain_seconds)
+            finally:
+                self.should_exit = True
 
     return Server
 

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import re
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
+import httpx
 import pytest
+from conftest import ROOT
 from pydantic import ValidationError
 from service_help import JSON, NDJSON, Running, in_thread, make_checkpoint
 
 from inference.config import TaggerConfig
+from inference.listening import server
 from inference.service.intake import Intake
 from inference.service.messages import DocumentIn, Options
 from inference.service.problems import invalid
@@ -127,3 +136,34 @@ def test_blank_lines_are_taken_all_at_once(monkeypatch: pytest.MonkeyPatch) -> N
         (200_003, b"1"),
     ]
     assert len(deadlines) <= 4 and not intake.body_bytes
+
+
+def test_it_answers_and_ends_though_nobody_reads_what_it_says(checkpoint: Path) -> None:
+    read, write = os.pipe()
+    command = [sys.executable, "-m", "inference.service", str(checkpoint), "port=0", "log_requests=true"]
+    process = subprocess.Popen(command, stderr=write, cwd=ROOT)
+    try:
+        os.close(write)
+        with os.fdopen(read) as said:
+            found = next(found for line in said if (found := re.search(r"Listening on (\S+)", line)))
+        for _ in range(2):
+            assert httpx.post(f"{found[1]}/v1/tag", json={"text": "Kabul."}, timeout=60).status_code == 200
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+    finally:
+        process.kill()
+        process.wait(60)
+    assert process.returncode == 0
+
+
+def test_it_ends_whatever_goes_wrong_before() -> None:
+    async def leaving() -> None:
+        raise RuntimeError
+
+    async def end() -> bool:
+        ending = server(AsyncMock(), drain_seconds=1, leaving=leaving)
+        with pytest.raises(RuntimeError):
+            await ending._end()
+        return bool(ending.should_exit)
+
+    assert asyncio.run(end())

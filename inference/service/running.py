@@ -6,6 +6,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ def serve(checkpoint: Path, config: ServiceConfig, say: Callable[[str], None]) -
         InputError: checkpoint, settings, tokens or address cannot be used; nothing is served then.
         KeyboardInterrupt: after Ctrl-C.
     """
+    say = _unheard(say)
     access = read_access(config.tokens_file, config.admin_tokens_file)
     few_arenas()
     from inference.listening import serve as listen
@@ -90,6 +92,16 @@ def settings(path: Path | None, overrides: list[str]) -> ServiceConfig:
     if path is not None:
         return ServiceConfig.load(path, overrides)
     return ServiceConfig.build({}, where="serve", overrides=overrides)
+
+
+def _unheard(say: Callable[[str], None]) -> Callable[[str], None]:
+    """Says what can be said: where nobody reads it any more, or the disk is full, requests are answered all the same."""
+
+    def said(text: str) -> None:
+        with suppress(OSError, ValueError):
+            say(text)
+
+    return said
 
 
 def _reload(api: Api) -> None:
