@@ -28,7 +28,7 @@ from inference.service.intake import Intake
 from inference.service.messages import DocumentIn, Options
 from inference.service.problems import invalid
 from inference.service.reading import parse
-from inference.service.streams import lines
+from inference.service.streams import Stream, lines
 
 MANY: dict[str, Any] = {f"article-{number}": "b" for number in range(51)}
 HUGE: dict[str, Any] = {"~" * 100_000: 1}
@@ -167,3 +167,54 @@ def test_it_ends_whatever_goes_wrong_before() -> None:
         return bool(ending.should_exit)
 
     assert asyncio.run(end())
+
+
+def test_lines_that_wait_are_held_and_streams_wait_for_each_other() -> None:
+    """However many streams bring a line that fills a third of the room, what is read is counted, and all are answered."""
+    intake, held = Intake(1, 1000), set[int]()
+
+    async def coming() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield b"1" * 299 + b"\n"
+
+    async def answer(number: int, line: bytes) -> bytes:
+        # All others come as far as they can.
+        for _ in range(50):
+            await asyncio.sleep(0)
+        held.add(intake.body_bytes)
+        return b"%d" % number
+
+    async def ask() -> list[bytes]:
+        stream = Stream(answer, intake, at_once=4, most_bytes=1000)
+        return [found async for found in stream.run(lines(coming(), intake, longest=500, seconds=30))]
+
+    async def all_of_them() -> list[list[bytes]]:
+        async with asyncio.timeout(60):
+            return await asyncio.gather(*(ask() for _ in range(8)))
+
+    assert asyncio.run(all_of_them()) == [[b"1", b"2", b"3"]] * 8
+    assert 800 < max(held) <= 1000 and not intake.body_bytes and not intake._begun
+
+
+def test_streams_that_can_only_wait_for_each_other_are_refused() -> None:
+    intake = Intake(1, 1000)
+
+    async def coming() -> AsyncIterator[bytes]:
+        yield b"1" * 300
+        await asyncio.sleep(0)
+        yield b"1" * 300 + b"\n"
+
+    async def answer(number: int, line: bytes) -> bytes:
+        return b"%d" % number
+
+    async def ask() -> list[bytes]:
+        stream = Stream(answer, intake, at_once=4, most_bytes=1000)
+        return [found async for found in stream.run(lines(coming(), intake, longest=700, seconds=30))]
+
+    async def all_of_them() -> list[list[bytes]]:
+        async with asyncio.timeout(60):
+            return await asyncio.gather(*(ask() for _ in range(3)))
+
+    found = asyncio.run(all_of_them())
+    assert [b"1"] in found and any(b"problem:busy" in lines[0] for lines in found)
+    assert not intake.body_bytes and not intake._begun

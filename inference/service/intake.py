@@ -21,7 +21,7 @@ class Intake:
 
     def __init__(self, characters: int, body_bytes: int) -> None:
         self.limit, self.body_limit = characters, body_bytes
-        self.held = self.documents = self.body_bytes = self._lines = 0
+        self.held = self.documents = self.body_bytes = self._lines = self._begun = 0
         self._room, self._let_go = asyncio.Event(), asyncio.Event()
         self._rate = 10_000.0
         self._left, self._since = 0, time.monotonic()
@@ -78,3 +78,20 @@ class Intake:
         if size > 0 and self.body_bytes + size > self.body_limit:
             raise Problem(Kind.BUSY, "too many bodies are being read; try again later", retry_after=1)
         self.body_bytes += size
+        if size < 0:
+            self._let_go.set()
+
+    async def begin(self, size: int) -> None:
+        """Count bytes of a stream's next lines in; waits for room, and raises Problem where nothing is left that ends.
+
+        Lines that are whole end, and so do other bodies; streams that all wait for the rest of a line would do so for ever.
+        """
+        while self.body_bytes > self._begun and self.body_bytes + size > self.body_limit:
+            self._let_go.clear()
+            await self._let_go.wait()
+        self.read(size)
+        self._begun += size
+
+    def whole(self, size: int) -> None:
+        """So many of the bytes that were begun are lines; they are still held."""
+        self._begun -= size

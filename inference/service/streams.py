@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from functools import partial
@@ -21,7 +22,7 @@ Answering = Callable[[int, bytes], Awaitable[bytes]]
 async def lines(
     chunks: AsyncIterator[bytes], intake: Intake, *, longest: int, seconds: float
 ) -> AsyncGenerator[tuple[int, bytes]]:
-    """Number and content of each line that is not blank; what has come of the next ones counts as a body that is read.
+    """Number and content of each line that is not blank; it and what has come of the next ones count as bodies that are held.
 
     Raises:
         Problem: a line is longer than `longest` bytes, or takes longer than `seconds` to come; too many bodies are read.
@@ -31,8 +32,7 @@ async def lines(
         while True:
             if b"\n" not in waiting:
                 try:
-                    async with asyncio.timeout(seconds):
-                        await _more(chunks, intake, waiting, longest)
+                    await _more(chunks, intake, waiting, longest, seconds)
                 except TimeoutError:
                     raise Problem(Kind.TOO_SLOW, f"line {number + 1} took longer than {seconds:g} s to come") from None
             if blank := BLANK.match(waiting):
@@ -40,6 +40,7 @@ async def lines(
                 gone = blank.end()
                 number += waiting.count(b"\n", 0, gone)
                 del waiting[:gone]
+                intake.whole(gone)
                 intake.read(-gone)
                 continue
             end = waiting.find(b"\n")
@@ -49,23 +50,35 @@ async def lines(
                 raise Problem(Kind.TOO_LARGE, f"line {number + 1} is longer than {longest} bytes; the stream ends here")
             gone = len(waiting) if last else end + 1
             del waiting[:gone]
-            intake.read(-gone)
+            intake.whole(gone)
             number += 1
-            if line.strip():
-                yield number, line
+            try:
+                if line.strip():
+                    yield number, line
+            finally:
+                # Not before: a line that nobody takes yet is held.
+                intake.read(-gone)
             if last:
                 return
     finally:
+        intake.whole(len(waiting))
         intake.read(-len(waiting))
 
 
-async def _more(chunks: AsyncIterator[bytes], intake: Intake, waiting: bytearray, longest: int) -> None:
-    """Wait for the end of a line, or of all; nothing more comes of a line that is too long."""
+async def _more(chunks: AsyncIterator[bytes], intake: Intake, waiting: bytearray, longest: int, seconds: float) -> None:
+    """Wait for the end of a line, or of all; nothing more comes of a line that is too long.
+
+    Raises:
+        TimeoutError: it takes longer than `seconds`, without those in which there was no room.
+    """
     while b"\n" not in waiting and len(waiting) <= longest:
-        chunk = await anext(chunks, None)
+        began = time.monotonic()
+        async with asyncio.timeout(seconds):
+            chunk = await anext(chunks, None)
+        seconds -= time.monotonic() - began
         if chunk is None:
             break
-        intake.read(len(chunk))
+        await intake.begin(len(chunk))
         waiting += chunk
 
 
