@@ -15,8 +15,11 @@ from typing import Any
 from annotations.errors import ConfigError
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
-HANG_UP = "hang_up"
-"""What a request's scope calls, in its `state`, what ends its connection without waiting for anybody."""
+HANG_UP, LOST = "hang_up", "lost"
+"""What a request's scope calls, in its `state`, what ends its connection at once, and what says whether it has ended."""
+SENT_BYTES = 1 << 16
+"""What the system keeps for a client that reads slowly (Linux keeps twice as much). By itself it would keep megabytes, which
+take such a client minutes, and take nothing more of ours meanwhile, as if nothing were read."""
 AT_ONCE = struct.pack("ii", 1, 0)
 LINGER_SECONDS = 0.5
 """Clients that come while the service ends are told so for at least this long."""
@@ -144,7 +147,8 @@ def _ending(write_seconds: float) -> Any:
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
-            self.app_state = {**self.app_state, HANG_UP: self._hang_up}
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SENT_BYTES)
+            self.app_state = {**self.app_state, HANG_UP: self._hang_up, LOST: lambda: self._lost}
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._lost = True

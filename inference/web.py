@@ -14,7 +14,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from annotations.errors import StandpointError
-from inference.listening import HANG_UP, Application, serve
+from inference.listening import HANG_UP, LOST, Application, serve
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request, Response
@@ -264,6 +264,9 @@ def _patient(app: Application, seconds: float) -> Application:
         async def sending(message: Any) -> None:
             async with asyncio.timeout(seconds):
                 await send(message)
+            # The server drops in silence what is sent to whoever is gone.
+            if scope["state"][LOST]():
+                raise HungUpError
 
         try:
             await app(scope, receive, sending)

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -218,3 +219,55 @@ def test_streams_that_can_only_wait_for_each_other_are_refused() -> None:
     found = asyncio.run(all_of_them())
     assert [b"1"] in found and any(b"problem:busy" in lines[0] for lines in found)
     assert not intake.body_bytes and not intake._begun
+
+
+def test_a_line_is_as_long_as_its_target_may_be(checkpoint: Path) -> None:
+    long = json.dumps({"text": "a", "target": "\U0001f642" * 10_000})
+    lines = f'{long}\n{{"text": "a"}}\n'
+    with in_thread(checkpoint, ["limits.characters=10"]) as running, running.client() as client:
+        first, second = client.post("/v1/tag", content=lines.encode(), headers=NDJSON).text.splitlines()
+    assert "line 1" not in first and "labels" in json.loads(second)
+
+
+def test_a_line_that_never_finds_room_is_too_large(checkpoint: Path) -> None:
+    """It was told to come back later, whenever it came."""
+    line = b'{"txt": "%s"}\n'
+    with in_thread(checkpoint, ["limits.body_mb=1", "limits.bodies_mb=1"]) as running, running.client() as client:
+        replies = [
+            client.post("/v1/tag", content=line % (b"a" * size), headers=NDJSON).json()
+            for size in (490_000, 510_000, 2_000_000)
+        ]
+    assert [reply["error"]["status"] for reply in replies] == [422, 413, 413]
+
+
+def test_the_system_keeps_little_for_whoever_reads_slowly(service: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From buffers of megabytes the next piece would be taken when it is too late, though the client never paused."""
+    accepted: list[socket.socket] = []
+    accept = socket.socket.accept
+
+    def noted(one: socket.socket) -> tuple[socket.socket, Any]:
+        connection, address = accept(one)
+        accepted.append(connection)
+        return connection, address
+
+    monkeypatch.setattr(socket.socket, "accept", noted)
+    with service.client() as client:
+        assert client.get("/healthz").status_code == 200
+        [connection] = accepted
+        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 1 << 17
+
+
+def test_whoever_hangs_up_on_a_stream_that_has_come_is_answered_no_more(checkpoint: Path) -> None:
+    lines = b'{"text": "Kabul."}\n' * 1500
+    head = b"POST /v1/tag HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-ndjson\r\nContent-Length: %d\r\n\r\n"
+    with in_thread(checkpoint, ["limits.stream_documents=2"]) as running:
+        with socket.create_connection(running.address, timeout=30) as connection:
+            connection.sendall(head % len(lines) + lines)
+            assert connection.recv(10)
+            # Without lingering the other side sees a reset, as from a process that was killed.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        until = time.monotonic() + 60
+        while running.metric(r'standpoint_requests_total\{path="/v1/tag",status="499"\}') < 1:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        assert running.metric("standpoint_documents_total") < 1000

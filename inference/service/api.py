@@ -222,7 +222,9 @@ class Api:
         self.intake.check()
         limits, timeouts = self.config.limits, self.config.timeouts
         # In JSON a character may be written with up to twelve bytes, \\ud83d\\ude42.
-        longest = 12 * limits.characters + 100_000
+        longest = 12 * (limits.characters + limits.target_characters + 1000) + 10_000
+        # More than half of what may be held would find no room beside what comes after it.
+        longest = min(longest, limits.bodies_mb * MEGABYTE // 2)
         found = lines(call.chunks(), self.intake, longest=longest, seconds=timeouts.body)
 
         async def line(number: int, raw: bytes) -> bytes:

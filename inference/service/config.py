@@ -51,7 +51,7 @@ class Timeouts(Config):
     answer: float = Field(default=60, gt=0)
     """For the model to answer a request (in a stream: a document) that has been read."""
     write: float = Field(default=30, gt=0)
-    """For the client to take some of the answer."""
+    """For the client to take a piece of the answer, about 200 kB; whoever reads more slowly is hung up on."""
     keep_alive: float = Field(default=15, gt=0)
     """For the next request on an idle connection."""
     drain_delay: float = Field(default=0, ge=0)
