@@ -107,5 +107,5 @@ def test_the_labelling_config_holds_everything(which: str, schema: Schema) -> No
         found = [
             (item.get("value"), item.get("background"), item.get("hotkey"), item.get("hint", "")) for item in control
         ]
-        assert found == [(label, spec.color, spec.hotkey, spec.marks) for label, spec in layer.labels.items()]
+        assert found == [(label, layer.colors[label], spec.hotkey, spec.marks) for label, spec in layer.labels.items()]
         assert (control.get("choice") == "single") is whole
