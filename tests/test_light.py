@@ -102,3 +102,15 @@ def test_every_base_dependency_is_used() -> None:
     code = [path.read_text("utf-8") for floor in FLOORS for path in (ROOT / floor).rglob("*.py")]
     used = {name for text in code for name in re.findall(r"^(?:import|from) (\w+)", text, re.MULTILINE)}
     assert base <= used
+
+
+def test_the_command_lets_no_thread_spin_for_long() -> None:
+    """Set before torch is loaded, which reads it once; whoever set it keeps it."""
+    code = (
+        "import os, sys\nimport training.cli as cli\n"
+        "cli.app = lambda: print(os.environ['GOMP_SPINCOUNT'], 'torch' in sys.modules)\ncli.main()"
+    )
+    plain = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+    for env, expected in ((plain, "10000 False"), ({**plain, "GOMP_SPINCOUNT": "7"}, "7 False")):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True)
+        assert done.stdout.strip() == expected
