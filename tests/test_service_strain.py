@@ -29,7 +29,7 @@ from inference.service.intake import Intake
 from inference.service.messages import DocumentIn, Options
 from inference.service.problems import invalid
 from inference.service.reading import parse
-from inference.service.streams import Stream, lines
+from inference.service.streams import Answering, Stream, lines
 
 MANY: dict[str, Any] = {f"article-{number}": "b" for number in range(51)}
 HUGE: dict[str, Any] = {"~" * 100_000: 1}
@@ -170,6 +170,19 @@ def test_it_ends_whatever_goes_wrong_before() -> None:
     assert asyncio.run(end())
 
 
+async def side_by_side(
+    count: int, coming: Callable[[], AsyncIterator[bytes]], answer: Answering, intake: Intake, *, longest: int
+) -> list[list[bytes]]:
+    """What so many streams of the same lines are answered that share an intake."""
+
+    async def ask() -> list[bytes]:
+        stream = Stream(answer, intake, at_once=4, most_bytes=1000)
+        return [found async for found in stream.run(lines(coming(), intake, longest=longest, seconds=30))]
+
+    async with asyncio.timeout(60):
+        return await asyncio.gather(*(ask() for _ in range(count)))
+
+
 def test_lines_that_wait_are_held_and_streams_wait_for_each_other() -> None:
     """However many streams bring a line that fills a third of the room, what is read is counted, and all are answered."""
     intake, held = Intake(1, 1000), set[int]()
@@ -185,15 +198,7 @@ def test_lines_that_wait_are_held_and_streams_wait_for_each_other() -> None:
         held.add(intake.body_bytes)
         return b"%d" % number
 
-    async def ask() -> list[bytes]:
-        stream = Stream(answer, intake, at_once=4, most_bytes=1000)
-        return [found async for found in stream.run(lines(coming(), intake, longest=500, seconds=30))]
-
-    async def all_of_them() -> list[list[bytes]]:
-        async with asyncio.timeout(60):
-            return await asyncio.gather(*(ask() for _ in range(8)))
-
-    assert asyncio.run(all_of_them()) == [[b"1", b"2", b"3"]] * 8
+    assert asyncio.run(side_by_side(8, coming, answer, intake, longest=500)) == [[b"1", b"2", b"3"]] * 8
     assert 800 < max(held) <= 1000 and not intake.body_bytes and not intake._begun
 
 
@@ -208,15 +213,7 @@ def test_streams_that_can_only_wait_for_each_other_are_refused() -> None:
     async def answer(number: int, line: bytes) -> bytes:
         return b"%d" % number
 
-    async def ask() -> list[bytes]:
-        stream = Stream(answer, intake, at_once=4, most_bytes=1000)
-        return [found async for found in stream.run(lines(coming(), intake, longest=700, seconds=30))]
-
-    async def all_of_them() -> list[list[bytes]]:
-        async with asyncio.timeout(60):
-            return await asyncio.gather(*(ask() for _ in range(3)))
-
-    found = asyncio.run(all_of_them())
+    found = asyncio.run(side_by_side(3, coming, answer, intake, longest=700))
     assert [b"1"] in found and any(b"problem:busy" in lines[0] for lines in found)
     assert not intake.body_bytes and not intake._begun
 

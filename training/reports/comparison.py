@@ -137,11 +137,12 @@ def compare_pair(sides: tuple[Side, Side], gold: Sequence[Document], schema: Sch
         if common := common_layer(sides, documents, name, schema, remarks.append):
             rounds = {side.name: own for side, own in zip(sides, common.rounds, strict=True)}
             first, second = layer_scores(rounds, common.gold, name, common.schema)
-            groups = len({document.fold for document in common.gold})
             layer = common.schema.layers[name]
             errors = error_changes(common.gold, rounds, name, layer)
             apart = difference(first, second)
-            layers.append(LayerDifference(name, layer.kind, first, second, apart, len(common.gold), groups, errors))
+            layers.append(
+                LayerDifference(name, layer.kind, first, second, apart, len(common.gold), first.groups, errors)
+            )
     return PairComparison(sides[0].name, sides[1].name, layers, [*remarks, *_perfect(layers), *_rough(layers)])
 
 
