@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 LABEL_STUDIO := .venv-labelstudio/bin/label-studio
+LABEL_STUDIO_EMPTY := .venv-labelstudio/empty
 
 .PHONY: help demo test check crossval label-studio chromium image-check clean
 
@@ -30,6 +31,13 @@ $(LABEL_STUDIO): annotations/requirements-server.txt
 	.venv-labelstudio/bin/pip --disable-pip-version-check --quiet install --requirement annotations/requirements-server.txt
 	@touch $@
 
+# Any of its commands builds its database, which takes a minute: servers begin with copies.
+$(LABEL_STUDIO_EMPTY): $(LABEL_STUDIO)
+	rm -rf $@.part && mkdir $@.part
+	LABEL_STUDIO_BASE_DATA_DIR=$(CURDIR)/$@.part HOME=$(CURDIR)/$@.part COLLECT_ANALYTICS=false LATEST_VERSION_CHECK=false \
+		SENTRY_DSN= FRONTEND_SENTRY_DSN= $(LABEL_STUDIO) version >$@.part/log 2>&1 || { cat $@.part/log; exit 1; }
+	rm -rf $@ && mv $@.part $@
+
 demo: .venv/demo.stamp
 	$(BIN)/standpoint train configs/demo.yaml --force
 	$(BIN)/standpoint tag docs/new-article.txt --model runs/demo/checkpoint --format text \
@@ -42,13 +50,13 @@ check: .venv/test.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: check $(LABEL_STUDIO)
+test: check $(LABEL_STUDIO_EMPTY)
 	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 crossval: .venv/test.stamp
 	$(BIN)/standpoint crossval configs/train.yaml output=runs/crossval --save benchmarks/results/crossval
 
-label-studio: $(LABEL_STUDIO)
+label-studio: $(LABEL_STUDIO_EMPTY)
 
 chromium:
 	command -v chromium >/dev/null || { apt-get update -qq && \

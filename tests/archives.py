@@ -18,6 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import warm
+
 from annotations.document import Document, Label, Span
 from annotations.storage import write_jsonl
 from inference.archive.job import tag_archive
@@ -122,9 +124,7 @@ def killed_again_and_again(settings: Settings) -> list[int]:
 
     A step is a document written, bytes brought to the disk, or a file named; the kill comes before it or after it.
     """
-    done = subprocess.run(
-        [sys.executable, __file__], input=settings.to_json(), text=True, capture_output=True, check=False, timeout=300
-    )
+    done = warm.run([sys.executable, __file__], settings.to_json())
     assert done.returncode == 0, done.stderr
     found: list[int] = json.loads(done.stdout)
     return found

@@ -17,6 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import warm
 from safetensors.torch import load_file
 from test_main_path import gold, write_run
 from torch import Tensor
@@ -45,15 +46,7 @@ class Trainings:
 
     def perform(self, *jobs: Job, **environment: str) -> list[Job]:
         """How each of them ended, the hash of what it trained, and its checkpoints; a `command` is run in between."""
-        done = subprocess.run(
-            [sys.executable, __file__],
-            input=json.dumps(jobs),
-            text=True,
-            capture_output=True,
-            check=False,
-            timeout=600,
-            env=os.environ | environment,
-        )
+        done = warm.run([sys.executable, __file__], json.dumps(jobs), env=os.environ | environment)
         self.told = done.stderr
         assert done.returncode == 0, done.stderr
         return [json.loads(line) for line in done.stdout.splitlines()]

@@ -28,8 +28,10 @@ COMMAND = [sys.executable, "-c", "from training.cli import main; main()", "tag"]
 
 
 @pytest.fixture(autouse=True)
-def _warm() -> Iterator[None]:
-    """Processes of a job in this process begin with torch loaded; those of the command begin as usual."""
+def _warm(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Processes of a job in this process or in the command's begin with torch loaded."""
+    for name, value in warm.FOR_CHILDREN.items():
+        monkeypatch.setenv(name, value)
     with warm.children():
         yield
 
@@ -68,9 +70,10 @@ def test_killed_at_its_first_second_and_every_further_step(job: Settings, form: 
 
 
 def children(number: int) -> list[int]:
-    """Processes that this one has started."""
-    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(number)], capture_output=True, text=True, check=False)
-    return [int(word) for word in found.stdout.split()]
+    """Processes that this one has started, but for the server that starts them warm."""
+    listing = ["ps", "-o", "pid=,comm=", "--ppid", str(number)]
+    found = subprocess.run(listing, capture_output=True, text=True, check=False).stdout.splitlines()
+    return [int(line.split()[0]) for line in found if line.split()[1] != warm.NAME]
 
 
 def alive(number: int) -> bool:
@@ -197,9 +200,13 @@ def test_a_full_disk_is_told_and_loses_nothing(job: Settings, form: str, small_d
     assert files(job.output) == whole(replace(job, output=job.input.parent / "out"))
 
 
-def test_a_file_that_may_not_grow_is_told_by_the_command(job: Settings) -> None:
-    limited = ["sh", "-c", 'ulimit -f 2; exec "$@"', "sh", *command(job, "--shard-size", "40")]
-    done = subprocess.run(limited, capture_output=True, text=True, check=False, timeout=300)
+def test_a_file_that_may_not_grow_is_told_by_the_command(job: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A worker must have its limit from the command.
+    for name in warm.FOR_CHILDREN:
+        monkeypatch.delenv(name)
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024)); "
+    python, option, code, *rest = command(job, "--shard-size", "40")
+    done = warm.run([python, option, limit + code, *rest])
     assert done.returncode == 2, done.stderr
     assert "cannot be written (File too large)" in done.stderr
     assert "Traceback" not in done.stderr

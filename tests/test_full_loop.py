@@ -14,7 +14,7 @@ import yaml
 from conftest import ROOT, Staff
 from test_main_path import cli, gold, write_run
 from test_ml_backend import COMMAND, Serving
-from warm import Warm
+from warm import FOR_CHILDREN, Warm, run
 
 from annotations.document import Document, Label, Span
 from annotations.labelstudio.shapes import to_results
@@ -45,6 +45,7 @@ def serve(path: Path, token: str, url: str, log: Path) -> Serving:
 
     with log.open("ab") as out:
         environment = {**os.environ, "LABEL_STUDIO_API_KEY": token, "LABEL_STUDIO_URL": url, "OMP_NUM_THREADS": "1"}
+        environment |= FOR_CHILDREN
         command = [COMMAND, "serve", "--label-studio", str(path)]
         process = Warm(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=environment, cwd=ROOT)
     serving = Serving(process, "", log)
@@ -153,6 +154,6 @@ def test_the_whole_loop(
 def test_commands_say_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LABEL_STUDIO_API_KEY", raising=False)
     command = [sys.executable, "-c", "from training.cli import main; main()", "labels", "pull", "--project", "1"]
-    done = subprocess.run([*command, "--output", "x"], capture_output=True, text=True, timeout=600, cwd=ROOT)
+    done = run([*command, "--output", "x"], cwd=ROOT)
     assert done.returncode == 2
     assert "set LABEL_STUDIO_API_KEY to a personal access token" in done.stderr

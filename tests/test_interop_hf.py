@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+import warm
 import yaml
 from conftest import ROOT
 from learned import TEXT, learned
@@ -219,7 +220,7 @@ def test_the_command(tiny: Path, config: TaggerConfig, tmp_path: Path) -> None:
 def test_a_full_disk_leaves_nothing(tiny: Path, config: TaggerConfig, tmp_path: Path) -> None:
     path = fresh(tiny, config, tmp_path)
     command = [sys.executable, "-c", LIMITED, "export", str(path), str(tmp_path / "hf"), "--to", "hf"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ)
+    done = warm.run(command, cwd=ROOT)
     assert done.returncode == 2, done.stderr
     assert "cannot be written" in done.stderr and "Traceback" not in done.stderr
     assert [item.name for item in tmp_path.iterdir()] == ["checkpoint"]

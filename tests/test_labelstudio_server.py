@@ -10,7 +10,7 @@ from conftest import ROOT, Staff
 from annotations.document import Document, Label, Span
 from annotations.errors import DocumentError, ServerError
 from annotations.labelstudio.exports import annotators, from_tasks
-from annotations.labelstudio.local_server import LocalServer
+from annotations.labelstudio.local_server import DATABASE, EMPTY, LocalServer
 from annotations.labelstudio.round import load_round, store_gold
 from annotations.labelstudio.server import Server
 from annotations.schema import Schema
@@ -154,6 +154,16 @@ def test_executable_that_is_missing_or_ends_is_a_server_error(tmp_path: Path) ->
         pass
     with pytest.raises(ServerError, match="ended with status"), LocalServer(Path(sys.executable), tmp_path / "b"):
         pass
+
+
+def test_a_first_start_copies_the_empty_database_and_a_later_one_keeps_its_own(tmp_path: Path) -> None:
+    empty, server = tmp_path / "env" / EMPTY, LocalServer(tmp_path / "env" / "bin" / "nothing", tmp_path / "data")
+    for content in ("first", "second"):
+        empty.parent.mkdir(parents=True, exist_ok=True)
+        empty.write_text(content)
+        with pytest.raises(ServerError, match="cannot be run"), server:
+            pass
+        assert (tmp_path / "data" / DATABASE).read_text() == "first"
 
 
 def test_only_the_door_needs_the_sdk() -> None:

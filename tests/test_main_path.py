@@ -17,7 +17,7 @@ import yaml
 from conftest import annotate
 from typer.testing import CliRunner
 from warm import STANDPOINT as COMMAND
-from warm import Warm, run
+from warm import Warm, children, run
 
 from annotations.document import Document, Label, Span
 from annotations.labelstudio.shapes import labelling_config, to_results, to_task
@@ -184,7 +184,8 @@ def test_tag_reads_and_writes_every_format(finished: Path, tmp_path: Path, form:
 def test_tag_reads_standard_input_and_writes_a_page(finished: Path, tmp_path: Path) -> None:
     command = ["tag", "-", "--model", str(finished / "run" / "checkpoint")]
     text = "Two.\r\nLines 😀"
-    done = subprocess.run([COMMAND, *command], input=text.encode(), capture_output=True, check=True, timeout=600)
+    with children():
+        done = subprocess.run([COMMAND, *command], input=text.encode(), capture_output=True, check=True, timeout=600)
     assert json.loads(done.stdout)["text"] == text
     line = Document(id="x", text="The Taliban met in Kabul.").to_json() + "\n"
     export = json.dumps([{"id": 7, **to_task(Document(id="task", text="The Taliban met."), ["entity"])}])

@@ -23,8 +23,8 @@ from conftest import ROOT, Staff
 from service_help import make_checkpoint
 from test_main_path import gold, write_run
 from typer.testing import CliRunner
+from warm import FOR_CHILDREN, Warm, run
 from warm import STANDPOINT as COMMAND
-from warm import Warm
 
 from annotations.document import Document
 from annotations.errors import CheckpointError, ConfigError
@@ -89,6 +89,7 @@ def start(command: list[str], log: Path) -> Serving:
     with log.open("ab") as out:
         begin = out.tell()
         environment = {**os.environ, "LABEL_STUDIO_API_KEY": TOKEN, "OMP_NUM_THREADS": "1"}
+        environment |= FOR_CHILDREN
         process = Warm(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=environment, cwd=ROOT)
     STARTED.append(process)
     serving = Serving(process, "", log)
@@ -344,7 +345,7 @@ def test_bad_requests_are_refused(backend: Serving) -> None:
 def test_one_process_serves_a_store(backend: Serving) -> None:
     command = [COMMAND, "serve", "--label-studio", str(backend.log.parent / "serve.yaml")]
     environment = {**os.environ, "LABEL_STUDIO_API_KEY": TOKEN}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
+    done = run(command, env=environment)
     assert done.returncode == 2
     assert f"pid {backend.process.pid}" in done.stderr
 

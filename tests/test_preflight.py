@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 import yaml
 from conftest import ROOT, annotate
 from test_main_path import gold, write_run
@@ -367,7 +367,7 @@ def test_the_command_itself(encoders: Encoders, tmp_path: Path) -> None:
     before = tree(tmp_path)
     command = [sys.executable, "-c", "from training.cli import main; main()", "check", str(path)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    good = subprocess.run([*command, "--json"], capture_output=True, text=True, env=environment, timeout=600)
+    good = warm.run([*command, "--json"], env=environment)
     assert good.returncode == 0, good.stderr
     found = json.loads(good.stdout)
     assert found["ready"] is True

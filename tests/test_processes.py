@@ -102,22 +102,23 @@ def test_what_stops_one_process_stops_all(trainings: Trainings) -> None:
 
 
 def test_a_run_that_is_refused_touches_nothing_in_any_process(trainings: Trainings) -> None:
-    run = trainings.folder / "held"
-    kept = [run / "trainer" / name for name in ("part/checkpoint-100/model.safetensors", "checkpoint-50/half written")]
+    names = ("held", "of others")
+    kept = [
+        trainings.folder / name / "trainer" / path
+        for name in names
+        for path in ("part/checkpoint-100/model.safetensors", "checkpoint-50/half written")
+    ]
     for path in kept:
         path.parent.mkdir(parents=True)
-        path.write_text("of the run that is alive")
-    second = trainings.job("held", "batch_tokens=96", ranks=2, port=free_port())
-    with alone(run, "run"):
-        (refused,) = trainings.perform(second)
-    assert refused["ends"] == [2, 2], trainings.told
-    assert "another run is at work here" in trainings.told
-    assert "the first process cannot begin there; do as its message says" in trainings.told
-    # Nor where nobody is at work, and the folder is of something else.
-    (of_others,) = trainings.perform({**second, "port": free_port()})
-    assert of_others["ends"] == [2, 2], trainings.told
-    assert "is a folder of something else" in trainings.told
-    assert all(path.read_text() == "of the run that is alive" for path in kept)
+        path.write_text("of another run")
+    jobs = [trainings.job(name, "batch_tokens=96", ranks=2, port=free_port()) for name in names]
+    with alone(trainings.folder / "held", "run"):
+        refused = trainings.perform(*jobs)
+    assert [end["ends"] for end in refused] == [[2, 2], [2, 2]], trainings.told
+    assert trainings.told.count("another run is at work here") == 1
+    assert trainings.told.count("is a folder of something else") == 1
+    assert trainings.told.count("the first process cannot begin there; do as its message says") == 2
+    assert all(path.read_text() == "of another run" for path in kept)
 
 
 def test_one_process_clears_up_for_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from service_help import make_checkpoint
 from test_main_path import SENTENCES, gold
 from test_ml_backend import PROJECT, STARTED, TOKEN, Serving, start, write_serve
+from warm import Warm
 
 from annotations.document import Document
 from annotations.errors import ConfigError, DocumentError, ServerError
@@ -575,7 +576,7 @@ Job.tell, retrain_job.perform = on_a_full_disk, perform
 retrain_job.main(Path(sys.argv[1]))
 """
     command = [sys.executable, script(tmp_path, "full", text), str(job.folder)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+    with Warm(command, stdin=subprocess.PIPE) as process:
         assert process.wait(120) == 0
     assert job.status["state"] == "failed" and job.status["reason"] == "the disk is full"
     assert not any(part.exists() for part in parts)

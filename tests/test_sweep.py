@@ -94,7 +94,9 @@ def until(true: Callable[[], Any], process: subprocess.Popen[str] | None = None)
 def started(*arguments: str | Path) -> AbstractContextManager[warm.Warm]:
     """The command in a process of its own, killed at the end if it still runs."""
     code = "from training.cli import main; main()"
-    return warm.started([sys.executable, "-c", code, "sweep", *map(str, arguments)], start_new_session=True)
+    environment = os.environ | warm.FOR_CHILDREN
+    command = [sys.executable, "-c", code, "sweep", *map(str, arguments)]
+    return warm.started(command, env=environment, start_new_session=True)
 
 
 def worker_at(folder: Path) -> int | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
-from warm import STANDPOINT, Warm, children, run
+from warm import FOR_CHILDREN, STANDPOINT, Warm, children, run
 
 TELLS = """
 import os, sys, torch
@@ -45,3 +46,11 @@ def test_other_programs_start_as_usual() -> None:
     with children():
         done = subprocess.run(["sh", "-c", "echo here; exit 3"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (3, "here\n")
+
+
+def test_its_own_children_are_warm_where_that_is_asked_for() -> None:
+    inner = "import sys; print('torch' in sys.modules, flush=True); sys.exit(7)"
+    code = f"import subprocess, sys; print(subprocess.run([sys.executable, '-c', {inner!r}]).returncode)"
+    for environment, loaded in (({}, "False"), (FOR_CHILDREN, "True")):
+        done = run([sys.executable, "-c", code], env=os.environ | environment)
+        assert done.stdout == f"{loaded}\n7\n", done.stderr

@@ -1,6 +1,7 @@
 """Starts Python programs in processes of their own that need not load torch anew: a server that has loaded it forks them.
 
-A process started so is a child of the caller like any other: it has pipes, and may be killed, stopped and waited for.
+A process started so is a child of the caller like any other: it has pipes, and may be killed, stopped and waited for. Those
+that it starts itself begin as usual, unless its environment says otherwise: see `FOR_CHILDREN`.
 """
 
 from __future__ import annotations
@@ -31,7 +32,11 @@ LOADED = ("training.cli", "training.runs", "inference.tagger")
 STANDPOINT = str(Path(sys.executable).with_name("standpoint"))
 """The command as it was installed."""
 MESSAGE = 1 << 20
-PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NAME, PR_SET_CHILD_SUBREAPER = 15, 36
+FOR_CHILDREN = {"WARM_CHILDREN": "1"}
+"""In the environment of a process that is started warm: so are the Python programs that it starts, by a server of its own."""
+NAME = "warm"
+"""What the system calls a server that a process has for its children."""
 _lock = Lock()
 
 
@@ -80,10 +85,10 @@ def started(command: list[str], **more: Any) -> Iterator[Warm]:
             process.kill()
 
 
-def run(command: list[str], **more: Any) -> CompletedProcess[str]:
-    """A warm process that has ended, with what it said; it may take ten minutes."""
-    with started(command, **more) as process:
-        said, told = process.communicate(timeout=600)
+def run(command: list[str], given: str = "", **more: Any) -> CompletedProcess[str]:
+    """A warm process that has ended, with what it said; `given` is its standard input; it may take ten minutes."""
+    with started(command, **({"stdin": PIPE} if given else {}), **more) as process:
+        said, told = process.communicate(given or None, timeout=600)
     return CompletedProcess(command, process.returncode, said, told)
 
 
@@ -147,6 +152,8 @@ def _become(job: dict[str, Any]) -> None:
     """Make this process what the job says, and run its program."""
     if job["session"]:
         os.setsid()
+    if FOR_CHILDREN.items() <= job["environment"].items():
+        job = _with_server(job)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(job["environment"])
@@ -167,6 +174,32 @@ def _become(job: dict[str, Any]) -> None:
         runpy.run_module(rest[1], run_name="__main__", alter_sys=True)
     else:
         runpy.run_path(kind, run_name="__main__")
+
+
+def _with_server(job: dict[str, Any]) -> dict[str, Any]:
+    """Fork a server for the children of a process; each of them leaves here as well, with its own job."""
+    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    if os.fork():
+        its.close()
+        globals()["_server"] = lambda: ours
+        subprocess.Popen = Warm  # type: ignore[misc]
+        return job
+    ours.close()
+    _call_itself(NAME)
+    # The words of a process end when it does, not when its server does.
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for own in range(3):
+        os.dup2(nothing, own)
+    os.close(nothing)
+    own_job = _serve(its)
+    if own_job is None:
+        os._exit(0)
+    _call_itself("python")
+    return own_job
+
+
+def _call_itself(name: str) -> None:
+    ctypes.CDLL(None).prctl(PR_SET_NAME, name.encode(), 0, 0, 0)
 
 
 def main() -> None:
