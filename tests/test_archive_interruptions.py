@@ -205,7 +205,7 @@ def test_a_file_that_may_not_grow_is_told_by_the_command(job: Settings, monkeypa
     for name in warm.FOR_CHILDREN:
         monkeypatch.delenv(name)
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024)); "
-    python, option, code, *rest = command(job, "--shard-size", "40")
+    python, option, code, *rest = command(job, "--shard-size", "40", "--engine-workers", "1")
     done = warm.run([python, option, limit + code, *rest])
     assert done.returncode == 2, done.stderr
     assert "cannot be written (File too large)" in done.stderr

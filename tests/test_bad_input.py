@@ -180,6 +180,18 @@ def test_tagging_leaves_an_earlier_output_when_the_input_is_bad(tmp_path: Path, 
     assert not list(tmp_path.glob(".*part"))
 
 
+def test_a_folder_of_texts_is_an_archive(tmp_path: Path) -> None:
+    assert f"tag it as an archive: --input {tmp_path} --output" in refused("tag", tmp_path)
+
+
+def test_a_schema_that_nobody_named_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.jsonl").write_text(Document(id="a", text="Fine.").to_json())
+    monkeypatch.chdir(tmp_path)
+    for command in (["lint"], ["agree"], ["convert", "--to", "conll", "--output", "out"]):
+        assert "there is no configs/schema.yaml here; name the schema file" in refused("labels", *command, "a.jsonl")
+    assert "other.yaml: cannot be read" in refused("labels", "lint", "a.jsonl", "--schema", "other.yaml")
+
+
 def test_data_without_any_annotation_cannot_be_learned(tmp_path: Path, encoders: Callable[[str], Path]) -> None:
     data = tmp_path / "data.jsonl"
     write_jsonl(data, [Document(id="a", text="Words."), Document(id="b", text="")])

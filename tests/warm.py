@@ -154,6 +154,9 @@ def _become(job: dict[str, Any]) -> None:
         os.setsid()
     if FOR_CHILDREN.items() <= job["environment"].items():
         job = _with_server(job)
+    # Those of the server know what its own streams could do.
+    sys.stdin, sys.stdout = os.fdopen(0, closefd=False), os.fdopen(1, "w", closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(job["environment"])

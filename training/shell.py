@@ -32,6 +32,18 @@ Targets = Annotated[
     list[str] | None, typer.Option(callback=_claims, help="claim for texts without one of their own; may be repeated")
 ]
 
+SCHEMA = Path("configs/schema.yaml")
+
+
+def schema_file(path: Path) -> Path:
+    """The path that was given, or the default one where it is there: nobody has named it, so a missing file is no answer."""
+    if path == SCHEMA and not path.exists():
+        raise typer.BadParameter(f"there is no {SCHEMA} here; name the schema file", param_hint="--schema")
+    return path
+
+
+SchemaPath = Annotated[Path, typer.Option("--schema", callback=schema_file, help="schema file")]
+
 EXTRA = {
     "datasets": "training",
     "accelerate": "training",

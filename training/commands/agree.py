@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from training.shell import progress
+from training.shell import SCHEMA, SchemaPath, progress
 
 if TYPE_CHECKING:
     from annotations.agreement.overview import Agreement
@@ -27,7 +27,7 @@ def agree(
     files: Annotated[
         list[Path], typer.Argument(help="one Label Studio JSON export, or a .jsonl file for each annotator")
     ],
-    schema: Annotated[Path, typer.Option(help="schema file")] = Path("configs/schema.yaml"),
+    schema: SchemaPath = SCHEMA,
     users: Annotated[
         str | None, typer.Option(help="annotators to compare, by id or name, such as 2,3; by default all")
     ] = None,

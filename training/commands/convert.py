@@ -13,15 +13,12 @@ import typer
 from annotations.errors import DocumentError
 from training.commands.options import spread
 from training.formats.names import READ_ONLY, SCHEMA_BOUND, Format
-from training.shell import progress
+from training.shell import SCHEMA, progress, schema_file
 
 if TYPE_CHECKING:
     from annotations.document import Document
     from annotations.labelstudio.policy import Policy
     from training.formats.conversion import Reading
-
-
-SCHEMA = Path("configs/schema.yaml")
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ def convert(
         raise DocumentError("--to", f"{to} cannot be written; name another format")
     if schema and derive_schema:
         raise typer.BadParameter("--derive-schema needs no --schema; give one of them", param_hint="--schema")
-    declared = None if derive_schema else Schema.load(schema or SCHEMA)
+    declared = None if derive_schema else Schema.load(schema or schema_file(SCHEMA))
     name = span_layer(declared, layer) if declared else layer or "entity"
     if derive_schema:
         _check_derivable(inputs, source, derive_schema)

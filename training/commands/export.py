@@ -58,7 +58,13 @@ def _engine(checkpoint: Path, name: str, data: list[Path], most_drop: float) -> 
     from annotations.reading import annotated_documents
     from inference.checkpoint_files import label_schema
     from inference.engines import export as engines
+    from training.lineage import known_texts, learned_texts
 
     progress(f"{name}: exporting and measuring")
     gold = annotated_documents(data, label_schema(checkpoint))[0] if data else []
+    if met := known_texts(gold, learned_texts(checkpoint) or frozenset()):
+        progress(
+            f"{len(met)} of {len(gold)} documents of --data are among those that the tagger learned from, where it is sure of "
+            "itself: on new texts an engine that rounds may lose more; measure it on documents that it has not seen"
+        )
     typer.echo(f"{name}\n{engines.export(checkpoint, name, gold, most_drop=most_drop)}")

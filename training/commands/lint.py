@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
+from training.shell import SCHEMA, SchemaPath
+
 
 def lint(
     files: Annotated[list[Path], typer.Argument(help="Label Studio JSON exports, or .jsonl of documents")],
-    schema: Annotated[Path, typer.Option(help="schema file")] = Path("configs/schema.yaml"),
+    schema: SchemaPath = SCHEMA,
     form: Annotated[str, typer.Option("--format", help="text or json")] = "text",
     select: Annotated[str, typer.Option(help="only these codes, such as E,W203")] = "",
     ignore: Annotated[str, typer.Option(help="not these codes, such as W2")] = "",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from annotations.errors import ServerError
-from training.shell import Targets, progress, quiet_libraries
+from training.shell import SCHEMA, SchemaPath, Targets, progress, quiet_libraries
 
 if TYPE_CHECKING:
     from annotations.document import Document
@@ -21,9 +21,8 @@ if TYPE_CHECKING:
 
 TOKEN = "LABEL_STUDIO_API_KEY"
 Url = Annotated[str, typer.Option("--url", envvar="LABEL_STUDIO_URL", help="address of the Label Studio server")]
-SchemaPath = Annotated[Path, typer.Option("--schema", help="schema file")]
 Project = Annotated[int, typer.Option("--project", help="the project's number, as in its address")]
-LOCAL, SCHEMA = "http://localhost:8080", Path("configs/schema.yaml")
+LOCAL = "http://localhost:8080"
 
 
 def connected(url: str) -> Server:

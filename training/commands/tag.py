@@ -72,6 +72,9 @@ def tag(
     if files and (archive := options.given()):
         why = f"FILES take no {', '.join(archive)}; an archive is given with --input"
         raise typer.BadParameter(why, param_hint=archive[0])
+    if folder := next((one for one in files or [] if Path(one).is_dir()), None):
+        why = f"{folder} is a folder; tag it as an archive: --input {folder} --output ANOTHER"
+        raise typer.BadParameter(why, param_hint="FILES")
     if html and (output or form != "auto"):
         idle = "--output" if output else "--format"
         raise typer.BadParameter(f"--html writes a page instead, without {idle}; run it once for each", param_hint=idle)
