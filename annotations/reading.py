@@ -15,7 +15,7 @@ from annotations.errors import DocumentError
 from annotations.labelstudio.exports import ImportReport, bare_document, checked_tasks, from_tasks, read_export
 from annotations.labelstudio.policy import Policy
 from annotations.schema import Kind, Schema
-from annotations.sentences import unplaced
+from annotations.sentences import all_unplaced
 from annotations.storage import parse_lines, read_bytes, read_jsonl, utf8_name
 
 
@@ -49,8 +49,7 @@ def annotated_documents(
 def _read(path: Path, schema: Schema, policy: Policy | None) -> tuple[list[Document], ImportReport]:
     if path.suffix == ".jsonl":
         documents = list(read_jsonl(path, schema))
-        layers = schema.of_kind(Kind.SENTENCES)
-        off = [f"{one.id}: {told}" for one in documents for layer in layers for told in unplaced(one, layer)]
+        off = [*all_unplaced(documents, schema.of_kind(Kind.SENTENCES))]
         return documents, ImportReport(documents=len(documents), unplaced=off)
     if path.suffix == ".json":
         return from_tasks(read_export(path), schema, policy=policy)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import NamedTuple
@@ -118,8 +118,14 @@ OFF_SENTENCE = "{layer} {span.label} {span.start}–{span.end}: covers no senten
 
 def unplaced(document: Document, layer: str) -> Iterator[str]:
     """What is annotated as a sentence's label and labels none, each in words."""
-    placed = set(covering(sentences(document.text), document.spans(layer)))
-    yield from (OFF_SENTENCE.format(layer=layer, span=one) for one in document.spans(layer) if one not in placed)
+    if spans := document.spans(layer):
+        placed = set(covering(sentences(document.text), spans))
+        yield from (OFF_SENTENCE.format(layer=layer, span=one) for one in spans if one not in placed)
+
+
+def all_unplaced(documents: Iterable[Document], layers: Collection[str]) -> Iterator[str]:
+    """The same of several documents, each with its id."""
+    return (f"{one.id}: {told}" for one in documents for layer in layers for told in unplaced(one, layer))
 
 
 def covers(span: Span, sentence: Bounds) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 PATIENCE = 10
-"""Seconds to wait for the hub."""
+"""Seconds to wait for the hub, whatever number of addresses it has."""
 
 
 def reading(where: str) -> dict[str, Any]:
@@ -37,8 +39,20 @@ def _in_reach() -> bool:
     if hub.hostname is None or {hub.scheme, "all"} & set(getproxies()):
         # Behind a proxy only the client knows the way.
         return True
+    return _answers(hub.hostname, hub.port or (443 if hub.scheme == "https" else 80))
+
+
+def _answers(host: str, port: int) -> bool:
+    end = time.monotonic() + PATIENCE
     try:
-        socket.create_connection((hub.hostname, hub.port or (443 if hub.scheme == "https" else 80)), PATIENCE).close()
+        known = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError:
         return False
-    return True
+    for family, kind, protocol, _, address in known:
+        if (left := end - time.monotonic()) <= 0:
+            return False
+        with suppress(OSError), socket.socket(family, kind, protocol) as asked:
+            asked.settimeout(left)
+            asked.connect(address)
+            return True
+    return False

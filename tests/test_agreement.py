@@ -331,9 +331,18 @@ def test_command_on_files(files: list[Path], tmp_path: Path) -> None:
     assert "bob and cyd" in out and "1 disagreements" not in out and "1 disagreement" in out
     assert "three is annotated by cyd alone and left out" in err
     assert page.read_text("utf-8").endswith("</html>\n")
+    assert "no sentence" not in err
     status, out, _ = run(*files, "--schema", tmp_path / "schema.yaml", "--users", "cyd,ann", "--format", "json")
     assert json.loads(out)["annotators"] == ["cyd", "ann"]
     assert json.loads(out)["bootstrap"]["resamples"] == 1000
+
+
+def test_labels_of_no_sentence_are_told_of_files_too(files: list[Path], tmp_path: Path) -> None:
+    for path in files[:2]:
+        write_jsonl(path, [document("one", stance=spans((0, 3, "pro")))])
+    status, _, err = run(*files[:2], "--schema", tmp_path / "schema.yaml", "--resamples", 100)
+    assert status == 0, err
+    assert "ann: one: stance pro 0–3: covers no sentence by more than half" in err and "bob: one: stance" in err
 
 
 def test_command_on_an_export(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from annotations.document import Document
 from annotations.labelstudio.shapes import to_results, to_task
 from annotations.storage import write_jsonl
+from inference import hub
 from inference.checkpoint import save
 from inference.tagger import Tagger
 from training.cli import app
@@ -102,6 +103,24 @@ def test_a_number_that_yaml_takes_for_a_string_is_read() -> None:
     assert found.trainer == {"adam_epsilon": 1e-7, "optim": "adafactor"}
 
 
+def test_a_whole_number_is_an_integer_where_one_is_wanted() -> None:
+    found = RunConfig.load(ROOT / "configs" / "train.yaml", ["trainer={save_total_limit: 2.0, adam_beta1: 0.5}"])
+    assert repr(found.trainer["save_total_limit"]) == "2" and found.trainer["adam_beta1"] == 0.5
+
+
+def test_a_hub_is_waited_for_once_however_many_addresses_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as open_port, socket.create_server(("127.0.0.1", 0)) as closed:
+        addresses = [one.getsockname() for one in (closed, open_port)]
+        closed.close()
+        known = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", address) for address in addresses]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *given, **rest: known)
+        assert hub._answers("example.org", 443)
+        # The first address has taken all the time.
+        clock = iter([0.0, 0.0, hub.PATIENCE + 1.0])
+        monkeypatch.setattr(hub.time, "monotonic", lambda: next(clock))
+        assert not hub._answers("example.org", 443)
+
+
 def test_a_missing_or_broken_config_is_named(tmp_path: Path) -> None:
     assert "cannot be read" in refused("train", tmp_path / "none.yaml")
     path = tmp_path / "broken.yaml"
@@ -178,6 +197,10 @@ def test_tagging_leaves_an_earlier_output_when_the_input_is_bad(tmp_path: Path, 
         refused("tag", source, "--model", tmp_path / "ck", "--html", page)
     assert out.read_text() == page.read_text() == "earlier"
     assert not list(tmp_path.glob(".*part"))
+
+
+def test_a_text_in_place_of_a_file_is_told(model: Path) -> None:
+    assert "cannot be read (File name too long)" in refused("tag", "The Taliban denied it. " * 20, "--model", model)
 
 
 def test_a_folder_of_texts_is_an_archive(tmp_path: Path) -> None:

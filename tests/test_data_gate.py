@@ -124,7 +124,7 @@ def test_what_is_odd_is_said_and_kept(encoders: Encoders, tmp_path: Path) -> Non
         ("{lr_scheduler_kwargs: a}", "must be settings and their values"),
         ("{lr_scheduler_type: inverse_sqrt, lr_scheduler_kwargs: {timescale: 0}}", "division by zero"),
         ("{lr_scheduler_type: cosine_with_restarts, lr_scheduler_kwargs: {num_cycles: x}}", "convert"),
-        ("{log_level: loud}", "loud"),
+        ("{log_level: loud}", "log_level is 'loud', but must be one of detail, debug"),
     ],
 )
 def test_an_optimizer_or_schedule_that_cannot_be_made_is_refused(

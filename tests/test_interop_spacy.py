@@ -14,6 +14,7 @@ import pytest
 from conftest import ROOT
 from learned import TARGET, TEXT, learned
 
+from annotations.document import Document
 from annotations.errors import CheckpointError, ConfigError, DocumentError
 from inference.config import TaggerConfig
 from inference.tagger import Tagger
@@ -124,6 +125,21 @@ def test_span_groups_of_others_stay(nlp: Any, checkpoint: Path) -> None:
     for name in ("stance", "document"):
         doc.spans[name] = [doc[0:1]]
     assert {"stance", "document"} <= set(plain.get_pipe("standpoint")(doc).spans)
+
+
+def test_what_another_component_found_stays(nlp: Any) -> None:
+    component, doc = nlp.get_pipe("standpoint"), nlp(TEXT)
+    doc._.standpoint = {"target": None, "labels": {"topic": [], "stance": []}, "unaligned": {}}
+    doc.spans["topic"] = [doc[0:1]]
+    assert {"topic", "stance"} <= set(component(doc).spans)
+
+
+def test_a_layer_that_the_new_reading_lacks_is_cleared(nlp: Any) -> None:
+    """Such as spans towards a target, where the new reading has none."""
+    doc = nlp(TEXT)
+    assert doc.ents and "standpoint" in doc.spans
+    nlp.get_pipe("standpoint")._annotated(doc, Document(id="x", text=TEXT))
+    assert not doc.ents and not {"standpoint", "stance"} & set(doc.spans)
 
 
 def test_a_doc_that_cannot_be_tagged_goes_to_the_error_handler(nlp: Any) -> None:

@@ -339,6 +339,11 @@ def test_a_folder_is_refused_as_training_refuses_it(encoders: Encoders, tmp_path
     assert "finished run" in training
     assert training in told
     assert preflight(path, quick=True, force=True).ready
+    aside = run.with_name(f".{run.name}.old")
+    aside.write_text("no folder")
+    assert f"{aside} is where --force sets the earlier run aside" in said(
+        preflight(path, quick=True, force=True).problems
+    )
 
 
 def test_an_encoder_that_fails_in_a_step_is_told(tmp_path: Path, encoders: Encoders) -> None:

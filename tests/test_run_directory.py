@@ -77,12 +77,19 @@ def test_a_folder_with_another_kind_of_work_is_refused(
     assert files(run.path) == before
 
 
+def test_what_may_be_the_fold_of_an_earlier_version_is_said(run_file: Path) -> None:
+    (claimed(run_file).trainer / "checkpoint-9").mkdir(parents=True)
+    result = CliRunner().invoke(app, ["crossval", str(run_file), "--no-baselines"])
+    assert result.exit_code == 2
+    assert "or remove `trainer` from it where an earlier version was killed" in result.stderr
+
+
 def test_a_finished_run_is_no_place_for_folds(run_file: Path) -> None:
     run = claimed(run_file)
     run.finish({})
     result = CliRunner().invoke(app, ["crossval", str(run_file), "--no-baselines"])
     assert result.exit_code == 2
-    assert "holds a run, begun or finished" in result.stderr
+    assert "holds a run, begun or finished" in result.stderr and "remove `trainer`" not in result.stderr
 
 
 def test_a_run_never_goes_on_from_a_fold(run_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

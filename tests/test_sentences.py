@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from annotations.document import Document, Span
 from annotations.seeds import documents
-from annotations.sentences import Bounds, covering, covers, sentence_labels, sentences
+from annotations.sentences import Bounds, covering, covers, sentence_labels, sentences, unplaced
 
 PIECES = [
     ".",
@@ -155,3 +155,11 @@ def test_covering_is_linear() -> None:
     started = time.process_time()
     assert covering(bounds, spans) == [None] * len(bounds)
     assert time.process_time() - started < 5
+
+
+def test_a_text_without_labels_of_sentences_is_not_split_to_place_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every document of every file is asked; splitting takes a thousand times longer."""
+    monkeypatch.setattr("annotations.sentences.sentences", None)
+    assert not [*unplaced(Document(id="a", text="One. Two.", labels={"stance": ()}), "stance")]
+    with pytest.raises(TypeError):
+        list(unplaced(Document(id="a", text="One.", labels={"stance": (Span(start=0, end=4, label="x"),)}), "stance"))

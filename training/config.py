@@ -219,11 +219,12 @@ class LearningCurveConfig(Config):
 
 
 def _typed(key: str, value: object, annotation: Any) -> object:
-    """A number where TrainingArguments annotates one, read from a string too: YAML takes `1e-8` for one. Others as they are."""
+    """A number where TrainingArguments annotates one, read from a string too: YAML takes `1e-8` for one. A whole number is an
+    integer where one is wanted, `2.0` too. Others as they are."""
     if not {annotation, *get_args(annotation)} & {int, float} or str in get_args(annotation):
         return value
     try:
         read: object = TypeAdapter(annotation).validate_python(value)
     except ValidationError as error:
         raise ValueError(f"{key!r} is {value!r}: {error.errors()[0]['msg']}") from None
-    return read if isinstance(value, str) else value
+    return read if isinstance(value, str) or (isinstance(value, float) and isinstance(read, int)) else value

@@ -189,7 +189,12 @@ class RunDirectory:
         """What is known of the work at its start; raises ConfigError where the folder cannot take it."""
         held = self.held
         if held not in (None, work):
-            raise ConfigError(self.path, f"holds a {held}, begun or finished; choose another output folder")
+            told = f"holds a {held}, begun or finished; choose another output folder"
+            if (held, work) == (RUN, FOLDED) and not self.finished:
+                told += (
+                    ", or remove `trainer` from it where an earlier version was killed while it cross-validated here"
+                )
+            raise ConfigError(self.path, told)
         resolved, origin = resolved_yaml(config), provenance(config, documents)
         known = self.path / INPUTS
         if held and known.exists():
@@ -240,6 +245,10 @@ def standing(output: Path) -> Path:
 def beside(output: Path, name: str) -> Path:
     """A hidden folder of the run's own: `new` for one that will replace it, `old` for itself while it is replaced."""
     return output.with_name(f".{output.name}.{name}")
+
+
+IN_THE_WAY = "is where --force sets the earlier run aside, and cannot be removed; remove or rename it"
+"""What is said of something that is no folder there."""
 
 
 def write_table(place: Path, text: str, values: Mapping[str, object]) -> None:

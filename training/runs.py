@@ -29,6 +29,7 @@ from training.reports.report import Report
 from training.reports.unseen import unseen_scores
 from training.run_directory import (
     EVALUATION,
+    IN_THE_WAY,
     PREDICTIONS,
     RUN,
     RunDirectory,
@@ -167,9 +168,7 @@ def _cleared(place: Path) -> None:
     # Left when the new run had its place already.
     shutil.rmtree(old, ignore_errors=True)
     if os.path.lexists(old):
-        raise ConfigError(
-            old, "is where --force sets the earlier run aside, and cannot be removed; remove or rename it"
-        )
+        raise ConfigError(old, IN_THE_WAY)
     if new.finished:
         # Killed between finishing and taking its place.
         shutil.rmtree(new.path)

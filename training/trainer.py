@@ -19,6 +19,7 @@ from datasets import Dataset
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from transformers import PreTrainedTokenizerBase, Trainer, TrainingArguments, get_scheduler, set_seed
+from transformers.training_args import trainer_log_levels
 
 from annotations.document import Document
 from annotations.errors import ConfigError, DocumentError, first_line
@@ -252,7 +253,8 @@ def check_arguments(config: RunConfig, folder: Path) -> None:
         made, doing = arguments(completed(config, TINY), folder), "training cannot begin with it"
         _rehearse(made)
     except (TypeError, ValueError, ImportError, ArithmeticError, LookupError) as error:
-        raise ConfigError("trainer", f"{doing}: {' '.join(str(error).split())}") from error
+        kind = f"{type(error).__name__}: " if isinstance(error, LookupError) else ""
+        raise ConfigError("trainer", f"{doing}: {kind}{' '.join(str(error).split())}") from error
 
 
 def _rehearse(args: TrainingArguments) -> None:
@@ -265,7 +267,9 @@ def _rehearse(args: TrainingArguments) -> None:
     if isinstance(named, str):
         raise TypeError(f"lr_scheduler_kwargs is {named!r}, but must be settings and their values")
     schedule = get_scheduler(args.lr_scheduler_type, optimizer, args.get_warmup_steps(REHEARSED), REHEARSED, named)
-    args.get_process_log_level()
+    for name in ("log_level", "log_level_replica"):
+        if (level := getattr(args, name)) not in trainer_log_levels:
+            raise ValueError(f"{name} is {level!r}, but must be one of {', '.join(trainer_log_levels)}")
     with warnings.catch_warnings():
         # That the optimizer makes no step, which some do only inside of training.
         warnings.simplefilter("ignore", UserWarning)

@@ -16,7 +16,8 @@ from annotations.errors import DocumentError
 from annotations.labelstudio.exports import annotators, from_tasks, read_export
 from annotations.labelstudio.policy import disputed, submitted, user_of
 from annotations.labelstudio.shapes import Json
-from annotations.schema import Schema
+from annotations.schema import Kind, Schema
+from annotations.sentences import all_unplaced
 from annotations.storage import read_jsonl
 
 Readings = Mapping[str, Sequence[Document]]
@@ -85,7 +86,11 @@ def read(
         DocumentError: with the problems of every file or annotator; also for an unknown annotator.
     """
     if all(path.suffix == ".jsonl" for path in paths):
-        return _from_files(paths, schema, users), []
+        found = _from_files(paths, schema, users)
+        layers = schema.of_kind(Kind.SENTENCES)
+        return found, [
+            f"{name}: {told}" for name, documents in found.items() for told in all_unplaced(documents, layers)
+        ]
     if len(paths) != 1:
         where = ", ".join(map(str, paths))
         raise DocumentError(where, "give one Label Studio export, or one .jsonl file for each annotator, not both")

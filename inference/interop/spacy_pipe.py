@@ -52,7 +52,9 @@ class Component:
         self.name = name
         self.source = source
         self.target = target
-        self.layer = _entities(source.schema, layer)
+        schema = source.schema
+        self.layer = _entities(schema, layer)
+        self._layers = frozenset(schema.layers)
         self._handle: Callable[..., Any] = raise_error
         for extension in (EXTENSION, TARGET):
             if not Doc.has_extension(extension):
@@ -94,8 +96,8 @@ class Component:
 
     def _annotated(self, doc: Doc, answer: Document) -> Doc:
         unaligned: dict[str, int] = {}
-        for name in (doc._.get(EXTENSION) or {"labels": ()})["labels"]:
-            # Of an earlier reading, against another target.
+        for name in self._layers.intersection((doc._.get(EXTENSION) or {"labels": ()})["labels"]):
+            # Of an earlier reading, against another target; what another component found stays.
             if name not in answer.labels and name == self.layer:
                 doc.set_ents([], default="outside")
                 doc.spans.pop(APART, None)

@@ -72,7 +72,7 @@ def tag(
     if files and (archive := options.given()):
         why = f"FILES take no {', '.join(archive)}; an archive is given with --input"
         raise typer.BadParameter(why, param_hint=archive[0])
-    if folder := next((one for one in files or [] if Path(one).is_dir()), None):
+    if folder := next(filter(os.path.isdir, files or []), None):
         why = f"{folder} is a folder; tag it as an archive: --input {folder} --output ANOTHER"
         raise typer.BadParameter(why, param_hint="FILES")
     if html and (output or form != "auto"):

@@ -16,7 +16,7 @@ from annotations.config import overridden, read_yaml
 from annotations.document import Document
 from annotations.errors import ConfigError, InputError
 from training.config import RunConfig
-from training.run_directory import RunDirectory, destination
+from training.run_directory import IN_THE_WAY, RunDirectory, beside, destination, standing
 
 STAND_IN: dict[str, Any] = {
     "tagger": {"label_schema": {"layers": {"unknown": {"kind": "spans", "labels": {"UNKNOWN": {}}}}}},
@@ -110,16 +110,18 @@ def _repair(values: dict[str, Any], location: tuple[int | str, ...], *, missing:
 
 def folder_problems(config: RunConfig, learned: Sequence[Document], *, force: bool) -> Iterator[Finding]:
     """Why the output folder cannot take the run: what `RunDirectory.begin` would raise, and what cannot be written."""
-    standing = next(place for place in (config.output.absolute(), *config.output.absolute().parents) if place.exists())
-    if not standing.is_dir():
-        yield Finding(
-            "output", f"{standing} is a file, so no folder can be made there; choose another one with output=…"
-        )
-    elif not os.access(standing, os.W_OK | os.X_OK):
-        yield Finding("output", f"{standing} cannot be written; choose another folder with output=…")
+    above = next(place for place in (config.output.absolute(), *config.output.absolute().parents) if place.exists())
+    if not above.is_dir():
+        yield Finding("output", f"{above} is a file, so no folder can be made there; choose another one with output=…")
+    elif not os.access(above, os.W_OK | os.X_OK):
+        yield Finding("output", f"{above} cannot be written; choose another folder with output=…")
     else:
         run = destination(config.output, force=force)
-        yield from _refusal(run, config, learned, replacing=run.path != config.output)
+        replacing = run.path != config.output
+        aside = beside(standing(config.output), "old")
+        if replacing and os.path.lexists(aside) and (aside.is_symlink() or not aside.is_dir()):
+            yield Finding("output", f"{aside} {IN_THE_WAY}")
+        yield from _refusal(run, config, learned, replacing=replacing)
 
 
 def _refusal(
