@@ -68,6 +68,11 @@ def test_text_alone_is_unannotated_and_an_empty_list_is_not(tmp_path: Path) -> N
     assert [dict(document.labels) for document in found] == [{}, {"entity": ()}]
 
 
+def test_a_line_without_an_id_is_called_by_its_number(tmp_path: Path) -> None:
+    lines = [{"id": identity, "text": "a", "label": []} for identity in (0, None, "", None)]
+    assert [document.id for document in read(tmp_path, *lines)[0]] == ["export-0", "export-2", "export-3", "export-4"]
+
+
 def test_a_category_becomes_the_documents_label_where_a_layer_takes_it(tmp_path: Path) -> None:
     line = {"text": "Kabul", "entities": [], "cats": ["supports"]}
     found, report = read(tmp_path, line, categories="document")

@@ -92,6 +92,20 @@ def test_datasets_of_others_are_read_with_every_split(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ([0, 1, 2], ["x-0", "x-1", "x-2"]),
+        ([7, None, None], ["x-7", "x-2", "x-3"]),
+        (["", "", "a"], ["x-1", "x-2", "x-a"]),
+    ],
+)
+def test_a_row_without_an_id_is_called_by_its_number(given: list[Any], wanted: list[str], tmp_path: Path) -> None:
+    rows = {"id": given, "tokens": [["a"]] * 3, "tags": [["O"]] * 3}
+    Dataset.from_dict(rows).save_to_disk(str(tmp_path / "x"))
+    assert [document.id for document in read(tmp_path / "x")[0]] == wanted
+
+
+@pytest.mark.parametrize(
     ("columns", "message"),
     [
         ({"words": [["a"]]}, "needs the columns `tokens`"),

@@ -136,6 +136,11 @@ def with_category(values: Json, layer: str, label: str) -> Json:
     return {**values, "labels": {**(labels if isinstance(labels, dict) else {}), layer: {"label": label}}}
 
 
+def numbered(file: str, identity: object, number: int) -> str:
+    """The id of a document of others: the one its file gives it, which may be 0, or the number of its line or row."""
+    return f"{file}-{number if identity in (None, '') else identity}"
+
+
 def count_carried(document: Document, layer: str, report: ConversionReport) -> None:
     """Count what a format with a note keeps in it, and the scores, which it does not keep."""
     where = f"document {document.id!r}"

@@ -21,6 +21,7 @@ from annotations.formats.conversion import (
     carried,
     count_carried,
     flat,
+    numbered,
     restored,
     streamed,
     with_category,
@@ -103,8 +104,8 @@ class Doccano:
         known = {"id", "text", "data", "cats", *_SPANS, *_OTHER}
         for name in sorted(set(values) - known):
             self.report.add(f"further keys {name!r}, left out", where)
-        identity = values.get("id", number)
-        return {"id": f"{self.path.stem}-{identity}", "source": {"file": self.path.name, "line": number}}
+        identity = numbered(self.path.stem, values.get("id"), number)
+        return {"id": identity, "source": {"file": self.path.name, "line": number}}
 
     def _with_category(self, meta: Json, categories: list[str], where: str) -> Json:
         if not categories:

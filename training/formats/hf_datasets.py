@@ -23,6 +23,7 @@ from annotations.formats.conversion import (
     carried,
     count_carried,
     flat,
+    numbered,
     replacing_folder,
     restored,
     streamed,
@@ -169,11 +170,9 @@ class _Rows:
         pairs = [(token, tag) for token, tag in zip(tokens, found, strict=True) if token.strip()]
         self.report.add("blank tokens, left out", where, len(tokens) - len(pairs))
         text, spans = joined([pairs])
-        values = {"id": f"{self.name}-{row.get('id') or number}"}
         source = {"file": self.name, "row": number, "tokens": SPACED}
-        return restored(
-            text, flat(spans, where, self.report), {**values, "source": source}, layer=self.layer, where=where
-        )
+        values = {"id": numbered(self.name, row.get("id"), number), "source": source}
+        return restored(text, flat(spans, where, self.report), values, layer=self.layer, where=where)
 
     def _whole(self, row: Json, where: str) -> Document:
         try:
