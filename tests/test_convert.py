@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from annotations.document import Document, FrozenDict, Label, Span
 from annotations.errors import DocumentError
 from annotations.formats.conversion import ConversionReport
-from annotations.schema import Schema
+from annotations.schema import Layer, Schema
 from annotations.storage import read_jsonl, write_jsonl
 from training.cli import app
 from training.formats.conversion import Reading, column_files, detect, write
@@ -331,9 +331,20 @@ def test_an_archive_that_cannot_be_unpacked_is_named(
 
 
 def test_a_category_of_doccano_becomes_the_schemas_document_label(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text('{"id": 1, "text": "Kabul", "entities": [], "cats": ["news"]}')
+    topic = Layer.build({"kind": "document", "labels": {"news": {}, "sport": {}}}, where="topic")
+    # Beside `document`, which is towards a target and takes no category.
+    schema = Schema(layers={**SCHEMA.layers, "topic": topic})
+    found = list(Reading("entity", schema).read(tmp_path / "x.jsonl", Format.AUTO))
+    assert dict(found[0].labels) == {"entity": (), "topic": Label(label="news")}
+
+
+def test_a_category_is_left_out_and_counted_where_the_schemas_label_is_towards_a_target(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_text('{"id": 1, "text": "Kabul", "entities": [], "cats": ["neutral"]}')
-    found = list(Reading("entity", SCHEMA).read(tmp_path / "x.jsonl", Format.AUTO))
-    assert found[0].labels["document"] == Label(label="neutral")
+    output = tmp_path / "out.jsonl"
+    said = run(tmp_path / "x.jsonl", "--schema", ROOT / "configs" / "schema.yaml", "--output", output)
+    assert "1 × categories of the whole text, left out" in "".join(said)
+    assert dict(next(read_jsonl(output)).labels) == {"entity": ()}
 
 
 def test_without_spacy_the_message_names_the_extra(tmp_path: Path) -> None:

@@ -86,8 +86,9 @@ class Reading:
         yield from readers[kind]()
 
     def _categories(self) -> str | None:
-        """The one layer that can take a label of the whole text."""
-        layers = list(self.schema.of_kind(Kind.DOCUMENT)) if self.schema else []
+        """The one layer that can take a label of the whole text; a category is not towards a target."""
+        given = self.schema.of_kind(Kind.DOCUMENT) if self.schema else {}
+        layers = [name for name, layer in given.items() if not layer.targeted]
         return layers[0] if len(layers) == 1 else None
 
     def _labelstudio(self, path: Path) -> Iterator[Document]:
