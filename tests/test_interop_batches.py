@@ -192,3 +192,6 @@ def test_wrong_settings_are_told_before_any_batch(checkpoint: Path, tmp_path: Pa
         TagBatch(checkpoint, engine="torhc")
     with pytest.raises(ConfigError, match="'entity' would be there twice"):
         TagBatch(checkpoint, text_column="entity")
+    for target, kind in ((5, "int"), (float("nan"), "float"), ([TARGET], "list")):
+        with pytest.raises(ConfigError, match=f"target: is of type {kind}; give a text"):
+            TagBatch(checkpoint, target=target)  # type: ignore[arg-type]

@@ -153,6 +153,19 @@ def test_a_doc_that_cannot_be_tagged_goes_to_the_error_handler(nlp: Any) -> None
     assert len(told) == 1 and "shorten it" in told[0]
 
 
+def test_a_target_that_is_no_text_goes_to_the_error_handler(nlp: Any) -> None:
+    targets = [None, float("nan"), 5, 0, [TARGET], {}]
+    docs = [nlp.make_doc(TEXT) for _ in targets]
+    for doc, target in zip(docs, targets, strict=True):
+        doc._.standpoint_target = target
+    with pytest.raises(DocumentError, match=r"doc 1: `doc\._\.standpoint_target` is of type float; set it to a text"):
+        list(nlp.pipe(docs))
+    told: list[Exception] = []
+    nlp.set_error_handler(lambda name, component, docs, error: told.append(error))
+    assert list(nlp.pipe(docs)) == docs[:1]
+    assert [type(error) for error in told] == [DocumentError] * 5
+
+
 def test_pipelines_and_docs_are_saved_and_loaded(nlp: Any, tmp_path: Path) -> None:
     nlp.to_disk(tmp_path / "pipeline")
     loaded = spacy.load(tmp_path / "pipeline")

@@ -49,8 +49,10 @@ class TagBatch:
 
         Raises:
             CheckpointError: the folder holds no tagger.
-            ConfigError: there is no such engine, or two columns would have one name.
+            ConfigError: there is no such engine, two columns would have one name, or the target is no text.
         """
+        if target is not None and not isinstance(target, str):
+            raise ConfigError("target", f"is of type {type(target).__name__}; give a text (str) or None")
         self.source = Source.of(checkpoint, engine)
         self.text_column = text_column
         self.target_column = target_column

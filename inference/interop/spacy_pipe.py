@@ -16,7 +16,7 @@ from spacy.util import raise_error
 
 from annotations.document import Document, claim, plain_labels
 from annotations.document import Span as Marked
-from annotations.errors import ConfigError, did_you_mean
+from annotations.errors import ConfigError, DocumentError, did_you_mean
 from annotations.schema import Kind, Schema
 from inference.interop.loading import Source
 from inference.tagger import target_check
@@ -84,8 +84,9 @@ class Component:
         def documents() -> Iterator[Document]:
             for number, doc in enumerate(stream):
                 own = doc._.get(TARGET)
-                target = (claim(own) if isinstance(own, str) else own) or self.target
-                if error := problem(target):
+                foreign = _no_text(own, number)
+                target = None if foreign else claim(own) or self.target
+                if error := foreign or problem(target):
                     self._handle(self.name, self, [doc], error)
                     continue
                 waiting.append(doc)
@@ -124,6 +125,14 @@ def _entities(schema: Schema, layer: str | None) -> str | None:
     if layer is not None and layer not in spans:
         raise ConfigError("layer", f"{layer!r} is no layer of spans of this tagger; {did_you_mean(layer, spans)}")
     return layer or next(iter(spans), None)
+
+
+def _no_text(target: Any, number: int) -> DocumentError | None:
+    """Why a Doc's own target is none, as a table's missing cell, which is a number; None for a text and for no target."""
+    if target is None or isinstance(target, str):
+        return None
+    told = f"`doc._.{TARGET}` is of type {type(target).__name__}; set it to a text (str) or None"
+    return DocumentError(f"doc {number}", told)
 
 
 def _aligned(doc: Doc, labels: Sequence[Marked]) -> tuple[list[Span], list[Span]]:
