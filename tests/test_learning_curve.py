@@ -31,6 +31,7 @@ from training.folds import folds
 from training.learning_curve.outlook import Estimate, Outlook, Prediction, SizeScore, outlooks
 from training.learning_curve.plot import Line, Point, svg
 from training.learning_curve.power_law import fit
+from training.learning_curve.report import drawing, markdown
 from training.learning_curve.run import Grown, chosen_sizes, drawn, planned
 
 ENTRY = [sys.executable, "-c", "from training.cli import main; main()"]
@@ -155,6 +156,23 @@ def test_too_few_sizes_or_groups_cannot_tell(schema: Schema) -> None:
     assert "one size" in outlooks(grown(documents, {1: [set()]}), documents, schema)[0].conclusion()
     single = outlooks(grown(documents[:2], {n: [set()] for n in (1, 2, 3, 4)}), documents[:2], schema)[0]
     assert "cannot tell" in single.conclusion() and "one group" in single.conclusion()
+
+
+def test_one_group_has_no_interval_and_no_prediction(schema: Schema) -> None:
+    documents = gold(2)
+    [entity] = [
+        one
+        for one in outlooks(grown(documents, {n: [{0}] for n in (1, 2, 3, 4)}), documents, schema)
+        if one.layer == "entity"
+    ]
+    assert all(size["interval"] for size in entity.to_dict()["sizes"]) and entity.predicted
+    single = outlooks(grown(documents[:2], {n: [{0}, set()] for n in (1, 2, 3, 4)}), documents[:2], schema)[0]
+    values = single.to_dict()
+    assert [size["interval"] for size in values["sizes"]] == [None] * 4
+    assert values["predicted"] is None
+    rows = [line for line in markdown([single], [], picture="x.svg").splitlines() if line.startswith("| entity")]
+    assert len(rows) == 4 and all(row.endswith("| none, one group |") for row in rows)
+    ElementTree.fromstring(drawing([single]))
 
 
 def test_the_interval_covers_seeds_as_well_as_groups(schema: Schema) -> None:

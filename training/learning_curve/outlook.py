@@ -74,7 +74,7 @@ class Outlook:
     last: Estimate | None
     """From the last size but one to the last, as measured."""
     predicted: Prediction | None
-    """At twice the largest size, where there are sizes enough."""
+    """At twice the largest size, where there are sizes enough, and more groups scored than one."""
 
     def conclusion(self) -> str:
         """Whether more annotation will help, in a plain sentence, or that the data cannot tell."""
@@ -102,8 +102,12 @@ class Outlook:
             return f"{self.layer}: the score falls with more annotation, so look at what was added last: {ahead}."
         return f"{cannot}: {ahead}."
 
+    def interval(self, size: SizeScore) -> list[float] | None:
+        """Both ends of a size's interval; None where one group is scored, of which nothing can be drawn."""
+        return [size.score.low, size.score.high] if self.scored > 1 else None
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """Plain values; no interval where one group is scored."""
         sizes = [
             {
                 "groups": size.groups,
@@ -111,7 +115,7 @@ class Outlook:
                 "labels": size.labels,
                 "mean": size.score.value,
                 "by_seed": [*size.by_seed],
-                "interval": [size.score.low, size.score.high],
+                "interval": self.interval(size),
             }
             for size in self.sizes
         ]
@@ -154,7 +158,7 @@ def _outlook(grown: Sequence[Grown], gold: Sequence[Document], layer: str, schem
     ]
     last = Estimate.of(float(means[-1] - means[-2]), draws[:, -1] - draws[:, -2]) if len(grown) > 1 else None
     scored = len({document.fold for document in gold if layer in document.labels})
-    ahead = _predicted([size.groups for size in grown], means, draws)
+    ahead = _predicted([size.groups for size in grown], means, draws) if scored > 1 else None
     return Outlook(layer, scores[0][0].measure, scored, sizes, last, ahead)
 
 

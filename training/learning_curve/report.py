@@ -73,9 +73,11 @@ def markdown(found: Sequence[Outlook], about: Sequence[str], *, picture: str) ->
 def _rows(outlook: Outlook) -> Iterator[str]:
     for size in outlook.sizes:
         spread = f"{min(size.by_seed):.3f}–{max(size.by_seed):.3f}"
+        ends = outlook.interval(size)
+        interval = f"{ends[0]:.3f}–{ends[1]:.3f}" if ends else "none, one group"
         yield (
             f"| {outlook.layer} | {size.groups} | {size.documents:.1f} | {size.labels:.1f} | {outlook.measure} "
-            f"| {size.score.value:.3f} | {spread} | {size.score.low:.3f}–{size.score.high:.3f} |"
+            f"| {size.score.value:.3f} | {spread} | {interval} |"
         )
     if ahead := outlook.predicted:
         yield (
@@ -93,7 +95,7 @@ def _cautions(found: Sequence[Outlook]) -> Iterator[str]:
     if few := [f"{outlook.layer} {outlook.scored}" for outlook in found if outlook.scored < FEW_GROUPS]:
         yield (
             f"Fewer than {FEW_GROUPS} groups are scored ({', '.join(few)}): intervals are rough, and more often too narrow than "
-            "too wide; take a conclusion as a hint."
+            "too wide; of one group there is none. Take a conclusion as a hint."
         )
     if any(len(size.by_seed) < FEW_SEEDS for outlook in found for size in outlook.sizes):
         yield (
