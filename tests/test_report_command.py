@@ -540,6 +540,42 @@ def test_gold_of_another_schema_is_read_and_its_labels_are_named(trained: Path, 
     assert values["layers"]["stance"]["documents"] == 0
 
 
+def test_an_empty_layer_of_another_schema_is_named_and_the_rest_scored(trained: Path, tmp_path: Path) -> None:
+    documents = [one.with_labels({**one.labels, "topic": ()}) for one in gold(2)]
+    mixed = [*documents, gold(3)[-1].with_labels({"mood": Label(label="sad"), "topic": ()})]
+    asked = {"id": 3, "data": {"text": "Kabul.", "layers": ["mood", "topic"]}, "annotations": [{"id": 1, "result": []}]}
+    (tmp_path / "export.json").write_text(json.dumps([asked]))
+    unknown = "is unknown to the tagger and not scored"
+    for found, more, wanted in (
+        (documents, [], [f"layer 'topic' {unknown}: it is in 4 gold documents"]),
+        (
+            mixed,
+            [tmp_path / "export.json"],
+            [
+                f"layer 'topic' {unknown}: it is in 6 gold documents",
+                f"layer 'mood' {unknown}: it is in 1 gold documents",
+            ],
+        ),
+    ):
+        write_jsonl(tmp_path / "gold.jsonl", found)
+        source = read_source(trained / "held" / "checkpoint", [*more, tmp_path / "gold.jsonl"])
+        remarks = analyse(source, resamples=100, with_baselines=False).remarks
+        assert [remark for remark in remarks if unknown in remark] == wanted
+
+
+def test_a_runs_own_data_are_read_with_a_label_added_later(trained: Path, tmp_path: Path) -> None:
+    data, config = tmp_path / "gold.jsonl", tmp_path / "held" / "config.yaml"
+    shutil.copytree(trained / "held", tmp_path / "held")
+    config.write_text(config.read_text().replace(str(trained / "gold.jsonl"), str(data)))
+    documents = [*gold(2), Document(id="new", text="Tea.", labels={"entity": (Span(start=0, end=3, label="FOOD"),)})]
+    documents[0] = documents[0].with_labels({**documents[0].labels, "topic": ()})
+    documents[2] = documents[2].with_labels({"entity": (Span(start=0, end=6, label="FOOD"),)})
+    write_jsonl(data, documents)
+    _, values = report(tmp_path / "held", output=tmp_path / "out")
+    assert "label 'FOOD' of layer 'entity' is unknown to the tagger and left out: 1 times gold" in values["remarks"]
+    assert any("changed after the run" in remark for remark in values["remarks"])
+
+
 def test_what_cannot_be_reported_on_is_refused_and_nothing_is_written(trained: Path, tmp_path: Path) -> None:
     checkpoint, data = trained / "held" / "checkpoint", trained / "gold.jsonl"
     for path, given, settings, words in (

@@ -27,7 +27,7 @@ from training.data import unreachable
 from training.folds import FOLDS, folds
 from training.lineage import known_texts, learned_texts
 from training.reports.evaluation import bare
-from training.reports.reading_gold import read_gold
+from training.reports.reading_gold import read_gold, widening
 from training.reports.results import Result, home_of, read_result
 from training.reports.temperature import Evidence, gather
 from training.run_directory import CONFIG, FINISHED, PREDICTIONS
@@ -212,9 +212,10 @@ def _finished(path: Path, data: Sequence[Path], train: Sequence[Path]) -> Source
         gold, imported = read_gold(data, declared)
         remarks += _imported(imported)
     elif result.gold:
-        gold, changed = result.gold.read(declared)
+        own = [*result.gold.train, *result.gold.test]
+        gold, changed = widening(result.gold.read, own, declared)
         remarks += changed
-        files = [str(file) for file in (*result.gold.train, *result.gold.test)]
+        files = [*map(str, own)]
     else:
         raise DocumentError(path, "does not tell what it was scored on; name the annotated files")
     source = Source(str(path), _kind(path), declared, gold, files, result.rounds, remarks=remarks)
