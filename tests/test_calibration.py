@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annotations.document import Document, Label
-from annotations.errors import ConfigError
+from annotations.errors import ConfigError, TrainingError
 from annotations.schema import Kind, Schema
 from inference.config import TaggerConfig
 from inference.decoding import choose, decode
@@ -283,6 +283,15 @@ def test_one_group_is_fitted_and_says_that_nothing_was_held_out() -> None:
     assert fitted.by_fold == ()
     assert "on the documents it was fitted on" in fitted.conclusion()
     assert fit(Evidence(), [], 100) is None
+
+
+def test_a_place_where_no_copy_can_be_made_is_named(tagger: Tagger, tmp_path: Path) -> None:
+    from inference import checkpoint
+
+    checkpoint.save(tmp_path / "original", tagger.engine.model, tagger.tokenizer)
+    (tmp_path / "file").touch()
+    with pytest.raises(TrainingError, match="file/copy: its folder cannot be made"):
+        write_calibrated(tmp_path / "original", tmp_path / "file" / "copy", {"stance": 2.5})
 
 
 def test_a_calibrated_copy_has_the_temperatures_and_the_original_is_untouched(tagger: Tagger, tmp_path: Path) -> None:

@@ -583,6 +583,12 @@ def test_what_cannot_be_reported_on_is_refused_and_nothing_is_written(trained: P
         (tmp_path, [data], ReportSettings(), "holds no finished result"),
         (trained / "held" / "predictions.jsonl", [data], ReportSettings(), "does not tell its schema"),
         (trained / "held", [data], ReportSettings(calibrated=tmp_path / "c"), "copies a checkpoint"),
+        (
+            checkpoint,
+            [data],
+            ReportSettings(calibrated=data / "c" / "d"),
+            f"{data} is a file, so no folder can be made",
+        ),
         (checkpoint, [data], ReportSettings(task_url="http://localhost"), "needs {task}"),
         (checkpoint, [data], ReportSettings(resamples=3), "at least 100"),
         (checkpoint, [tmp_path / "none.jsonl"], ReportSettings(), "cannot be read"),

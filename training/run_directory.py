@@ -242,6 +242,14 @@ def standing(output: Path) -> Path:
     return Path(os.path.realpath(output)) if output.is_symlink() else output
 
 
+def obstacle(folder: Path) -> str | None:
+    """Why a folder cannot be made, or what is in it written; None where it can."""
+    around = next(place for place in (folder.absolute(), *folder.absolute().parents) if os.access(place, os.F_OK))
+    if not around.is_dir():
+        return f"{around} is a file, so no folder can be made there"
+    return None if os.access(around, os.W_OK | os.X_OK) else f"{around} cannot be written"
+
+
 def beside(output: Path, name: str) -> Path:
     """A hidden folder of the run's own: `new` for one that will replace it, `old` for itself while it is replaced."""
     return output.with_name(f".{output.name}.{name}")

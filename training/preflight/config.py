@@ -5,7 +5,6 @@ It knows settings, not what the files behind them hold.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ from annotations.config import overridden, read_yaml
 from annotations.document import Document
 from annotations.errors import ConfigError, InputError
 from training.config import RunConfig
-from training.run_directory import IN_THE_WAY, RunDirectory, beside, destination, standing
+from training.run_directory import IN_THE_WAY, RunDirectory, beside, destination, obstacle, standing
 
 STAND_IN: dict[str, Any] = {
     "tagger": {"label_schema": {"layers": {"unknown": {"kind": "spans", "labels": {"UNKNOWN": {}}}}}},
@@ -110,11 +109,8 @@ def _repair(values: dict[str, Any], location: tuple[int | str, ...], *, missing:
 
 def folder_problems(config: RunConfig, learned: Sequence[Document], *, force: bool) -> Iterator[Finding]:
     """Why the output folder cannot take the run: what `RunDirectory.begin` would raise, and what cannot be written."""
-    above = next(place for place in (config.output.absolute(), *config.output.absolute().parents) if place.exists())
-    if not above.is_dir():
-        yield Finding("output", f"{above} is a file, so no folder can be made there; choose another one with output=…")
-    elif not os.access(above, os.W_OK | os.X_OK):
-        yield Finding("output", f"{above} cannot be written; choose another folder with output=…")
+    if told := obstacle(config.output):
+        yield Finding("output", f"{told}; choose another folder with output=…")
     else:
         run = destination(config.output, force=force)
         replacing = run.path != config.output

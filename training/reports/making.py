@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from annotations.errors import ConfigError, DocumentError
+from annotations.errors import ConfigError, DocumentError, TrainingError
 from annotations.storage import write_text
 from inference import checkpoint
 from inference.verification import CARD, record
@@ -15,6 +16,7 @@ from training.lineage import LINEAGE
 from training.reports.analysis import RESAMPLES, Analysis, analyse
 from training.reports.sources import is_checkpoint, read_source
 from training.reports.writing import write_report
+from training.run_directory import obstacle
 from training.safeguards import saving
 
 
@@ -60,8 +62,10 @@ def _check(path: Path, settings: ReportSettings) -> None:
     if settings.calibrated:
         if not is_checkpoint(path):
             problems.append(f"--calibrated copies a checkpoint, and {path} is none")
-        if settings.calibrated.exists():
+        if os.path.lexists(settings.calibrated):
             problems.append(f"--calibrated {settings.calibrated} exists already; name a new folder")
+        elif told := obstacle(settings.calibrated):
+            problems.append(f"--calibrated {settings.calibrated}: {told}; name another folder")
     if settings.task_url is not None and "{task}" not in settings.task_url:
         problems.append("--task-url needs {task} where the task's id belongs")
     if settings.resamples < 100:
@@ -98,7 +102,10 @@ def write_calibrated(path: Path, copy: Path, temperatures: Mapping[str, float]) 
     known = {**config.temperatures, **temperatures}
     model.config.tagger = {**model.config.tagger, "temperatures": known}
     part = copy.with_name(f".{copy.name}.part")
-    copy.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        copy.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"{copy}: its folder cannot be made ({error.strerror}); name another one") from error
     shutil.rmtree(part, ignore_errors=True)
     with saving(copy.parent, part):
         checkpoint.save(part, model, tokenizer)
