@@ -214,7 +214,7 @@ def test_a_query_holds_for_json_too(service: Running) -> None:
 def test_of_very_many_mistakes_the_first_are_told(service: Running) -> None:
     problem = service.tag(text="a", **{f"article-{number}": "b" for number in range(40)}).json()
     assert len(problem["errors"]) == 20 and problem["detail"].endswith("and 20 more")
-    many = b",".join(b'"%d": 0' % (number % 99_999) for number in range(100_000))
+    many = b",".join(b'"%d": 0' % (number % 29_999) for number in range(30_000))
     with service.client() as client:
         reply = client.post("/v1/tag", content=b"{%s}" % many, headers=JSON)
     assert reply.status_code == 400 and "'0' is given twice" in reply.json()["detail"]

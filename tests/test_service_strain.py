@@ -27,7 +27,7 @@ from inference.config import TaggerConfig
 from inference.listening import server
 from inference.service.intake import Intake
 from inference.service.messages import DocumentIn, Options
-from inference.service.problems import invalid
+from inference.service.problems import MOST_KEYS, Kind, Problem, invalid
 from inference.service.reading import parse
 from inference.service.streams import Answering, Stream, lines
 
@@ -91,7 +91,7 @@ def test_nothing_is_written_out_that_is_not_shown() -> None:
 
 def test_other_threads_run_while_a_body_is_read() -> None:
     raw = b"[" + b"[],1," * 300_000 + b"{}]"
-    thread = threading.Thread(target=parse, args=(raw,))
+    thread = threading.Thread(target=parse, args=(raw, "the body", 6000))
     began = last = time.perf_counter()
     longest = 0.0
     thread.start()
@@ -99,6 +99,37 @@ def test_other_threads_run_while_a_body_is_read() -> None:
         now = time.perf_counter()
         longest, last = max(longest, now - last), now
     assert longest < (last - began) / 2
+
+
+@pytest.mark.parametrize(
+    "values", ["[" + "1," * 1100, "[" + "[]," * 1100, "[" + "{}," * 1100, '[[{"a":[' + "1," * 1100]
+)
+def test_json_of_many_values_is_read_no_further(values: str) -> None:
+    """Each takes thirty times as long as characters do, and six such bodies kept all others waiting for a minute."""
+    with pytest.raises(Problem) as caught:
+        parse(values.encode() + b"1, no JSON")
+    assert caught.value.kind is Kind.TOO_LARGE
+    assert "the body holds more than 1100 values" in caught.value.detail and "NDJSON" in caught.value.detail
+
+
+def test_json_of_as_many_values_as_may_be_is_read() -> None:
+    """Everything in it counts once, and what is in texts does not; documents have far fewer than there is room for."""
+    most = [{"a": [number, "[1,1]" * 1000, {}, []]} for number in range(183)] + [1, 2]
+    assert parse(json.dumps(most).encode()) == most
+    with pytest.raises(Problem):
+        parse(json.dumps([*most, 3]).encode())
+    full = {"documents": [dict.fromkeys(map(str, range(MOST_KEYS)), "a")] * 1000, **dict.fromkeys("abc")}
+    assert parse(json.dumps(full).encode(), documents=1000) == full
+
+
+def test_requests_of_many_values_are_refused(service: Running) -> None:
+    body = b'{"text": "a", "x": [' + b"1," * 4_000_000 + b"1]}"
+    with service.client() as client:
+        one = client.post("/v1/tag", content=body, headers=JSON)
+        stream = client.post("/v1/tag", content=body[:100_000] + b'1]}\n{"text": "a"}\n', headers=NDJSON)
+    assert one.status_code == 413 and "more than 101000 values" in one.json()["detail"]
+    first, second = map(json.loads, stream.text.splitlines())
+    assert "line 1 holds more than 1100 values" in first["error"]["detail"] and "labels" in second
 
 
 async def listed(*chunks: bytes, intake: Intake | None = None, longest: int = 1_000_000) -> list[tuple[int, bytes]]:

@@ -166,7 +166,7 @@ class Api:
         self.state.draining = True
 
     async def _tag(self, call: Call, raw: bytes, options: Options) -> Answer:
-        value = await _parsed(raw, "the body")
+        value = await _parsed(raw, "the body", self.config.limits.documents)
         if not isinstance(value, dict):
             raise Problem(Kind.MALFORMED, f"the body is a JSON {type(value).__name__}, not an object")
         check_keys(value)
@@ -330,8 +330,10 @@ def other_answer(status: int, headers: Mapping[str, str]) -> Answer:
     return problem_answer(problem)._replace(headers=dict(headers))
 
 
-async def _parsed(raw: bytes, what: str) -> Any:
-    return parse(raw, what) if len(raw) < SMALL else await asyncio.to_thread(parse, raw, what)
+async def _parsed(raw: bytes, what: str, documents: int = 1) -> Any:
+    if len(raw) < SMALL:
+        return parse(raw, what, documents)
+    return await asyncio.to_thread(parse, raw, what, documents)
 
 
 def _options(query: Mapping[str, str]) -> Options:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
+from itertools import count
 from json.scanner import py_make_scanner  # type: ignore[attr-defined]
 from typing import Any
 
@@ -12,6 +14,10 @@ from inference.service.problems import Json, Kind, Problem
 from inference.web import Call
 
 MEGABYTE = 1_000_000
+VALUES, SPARE_VALUES = 100, 1000
+"""Most in JSON for each document that may come (it has three), and besides: in Python each takes microseconds."""
+Scan = Callable[[str, int], tuple[Any, int]]
+"""From a text and where a value starts in it to the value and where it ends."""
 
 
 class Body:
@@ -51,14 +57,18 @@ class Body:
         self._size = 0
 
 
-def parse(raw: bytes, what: str = "the body") -> Any:
-    """A JSON value; raises Problem with the reason where it is none. Lone surrogates are left for the models to refuse."""
+def parse(raw: bytes, what: str = "the body", documents: int = 1) -> Any:
+    """A JSON value that may hold so many documents. Lone surrogates are left for the models to refuse.
+
+    Raises:
+        Problem: it is none, with the reason, or holds far more values than the documents could.
+    """
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise Problem(Kind.MALFORMED, f"{what} is not UTF-8 at byte {error.start}") from None
     try:
-        return _Decoder(parse_constant=_no_number, object_pairs_hook=_object).decode(text)
+        return _Decoder(_counted(what, SPARE_VALUES + VALUES * documents)).decode(text)
     except json.JSONDecodeError as error:
         raise Problem(
             Kind.MALFORMED, f"{what} is not JSON at line {error.lineno}, column {error.colno}: {error.msg}"
@@ -75,9 +85,32 @@ class _Decoder(json.JSONDecoder):
     Texts, which is what bodies are made of, are read in C all the same.
     """
 
-    def __init__(self, **hooks: Any) -> None:
-        super().__init__(**hooks)
+    parse_array: Callable[..., Any]
+    parse_object: Callable[..., Any]
+
+    def __init__(self, counted: Callable[[Scan], Scan]) -> None:
+        super().__init__(parse_constant=_no_number, object_pairs_hook=_object)
+        array, mapping = self.parse_array, self.parse_object
+        self.parse_array = lambda start, scan: array(start, counted(scan))
+        self.parse_object = lambda start, strict, scan, *more: mapping(start, strict, counted(scan), *more)
         self.scan_once = py_make_scanner(self)
+
+
+def _counted(what: str, most: int) -> Callable[[Scan], Scan]:
+    """What makes a scanner raise Problem once it and all others made so have read more than so many values."""
+    numbers = count(1)
+
+    def counted(scan: Scan) -> Scan:
+        def scan_one(text: str, start: int) -> tuple[Any, int]:
+            if next(numbers) > most:
+                raise Problem(
+                    Kind.TOO_LARGE, f"{what} holds more than {most} values; send less at once, or a stream of NDJSON"
+                )
+            return scan(text, start)
+
+        return scan_one
+
+    return counted
 
 
 def _no_number(name: str) -> float:
