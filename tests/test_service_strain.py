@@ -167,7 +167,25 @@ def test_blank_lines_are_taken_all_at_once(monkeypatch: pytest.MonkeyPatch) -> N
         (100_002, b"[]"),
         (200_003, b"1"),
     ]
-    assert len(deadlines) <= 4 and not intake.body_bytes
+    assert len(deadlines) <= 4 and not intake.body_bytes and not intake._begun
+
+
+def test_a_line_that_drips_is_too_slow_though_it_ends() -> None:
+    """Each piece comes in time, and the line does not."""
+
+    async def coming() -> AsyncIterator[bytes]:
+        for piece in [b"1"] * 15 + [b"\n"]:
+            await asyncio.sleep(0.05)
+            yield piece
+
+    async def read(intake: Intake) -> list[tuple[int, bytes]]:
+        return [found async for found in lines(coming(), intake, longest=100, seconds=0.5)]
+
+    intake = Intake(1, 1000)
+    with pytest.raises(Problem) as caught:
+        asyncio.run(read(intake))
+    assert caught.value.kind is Kind.TOO_SLOW and "line 1 took longer than 0.5 s" in caught.value.detail
+    assert not intake.body_bytes and not intake._begun
 
 
 def test_it_answers_and_ends_though_nobody_reads_what_it_says(checkpoint: Path) -> None:
@@ -247,6 +265,22 @@ def test_streams_that_can_only_wait_for_each_other_are_refused() -> None:
     found = asyncio.run(side_by_side(3, coming, answer, intake, longest=700))
     assert [b"1"] in found and any(b"problem:busy" in lines[0] for lines in found)
     assert not intake.body_bytes and not intake._begun
+
+
+def test_a_line_that_waits_has_room_when_a_body_is_let_go() -> None:
+    intake = Intake(1, 100)
+
+    async def wait() -> None:
+        intake.read(90)
+        line = asyncio.create_task(intake.begin(50))
+        await asyncio.sleep(0)
+        assert not line.done()
+        intake.read(-90)
+        async with asyncio.timeout(20):
+            await line
+
+    asyncio.run(wait())
+    assert intake.body_bytes == intake._begun == 50
 
 
 def test_a_line_is_as_long_as_its_target_may_be(checkpoint: Path) -> None:
