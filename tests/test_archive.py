@@ -142,6 +142,10 @@ def test_a_single_file_is_an_archive(tmp_path: Path, model: Path) -> None:
         assert tagged(tmp_path / f"{name}.out")[0].text == "Kabul."
 
 
+def nest(depth: int) -> bytes:
+    return b'{"a": ' * depth + b"1" + b"}" * depth
+
+
 BAD: dict[str, tuple[bytes, str]] = {
     "broken": (b'{"id": "x", "text": ', "is not JSON"),
     "a list": (b'["x"]', "is list, not an object"),
@@ -161,6 +165,11 @@ BAD: dict[str, tuple[bytes, str]] = {
     "long": (json.dumps({"id": "x", "text": "a" * 1001}).encode(), "1,001 characters, at most 1,000"),
     "very long": (b'{"id": "x", "text": "' + b"a" * 3_000_000 + b'"}', "more than 1,000 characters"),
     "long target": (json.dumps({"id": "x", "text": "a", "target": "word " * 150}).encode(), "target has"),
+    "source too deep to write": (b'{"id": "x", "text": "a", "source": ' + nest(300) + b"}", "field 'source' is nested"),
+    "source too deep to freeze": (
+        b'{"id": "x", "text": "a", "source": ' + nest(700) + b"}",
+        "field 'source' is nested",
+    ),
     "long number": (b'{"id": ' + b"1" * 5000 + b', "text": "a"}', "is not JSON"),
 }
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
 
 from annotations.config import describe
 from annotations.document import Document
@@ -72,8 +73,13 @@ def _checked(values: dict[str, Any], longest: int) -> Document:
         raise UnfitError(f"holds what JSON cannot write ({error})", name) from error
     try:
         found = Document.model_validate(values)
+        if found.source:
+            # Pydantic reads deeper nests than it writes, and an error of writing would end the process.
+            found.to_json()
     except ValidationError as error:
         raise UnfitError("; ".join(describe(error, Document)), name) from error
+    except (RecursionError, PydanticSerializationError) as error:
+        raise UnfitError("field 'source' is nested too deeply; flatten it, or leave it out", name) from error
     if len(found.text) > longest:
         reason = f"text has {len(found.text):,} characters, at most {longest:,} are read; raise --max-characters"
         raise UnfitError(reason, name)
