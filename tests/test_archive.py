@@ -558,6 +558,31 @@ def counting(chunks: Iterator[bytes], read: list[int]) -> Iterator[bytes]:
         yield chunk
 
 
+def test_columns_that_are_not_read_are_told_once(tmp_path: Path, model: Path) -> None:
+    (tmp_path / "in").mkdir()
+    columns = {
+        "text": ["Kabul."] * 5,
+        "Target": ["A."] * 5,
+        "text.old": ["B."] * 5,
+        "source": ["VOA"] * 5,
+        "labels": [1] * 5,
+    }
+    for name in ("a", "b"):
+        pq.write_table(pa.table(columns), tmp_path / "in" / f"{name}.parquet")
+    summary, said = run(Settings(tmp_path / "in", tmp_path / "out", model, form="jsonl", shard_size=2))
+    assert (summary.documents, summary.bad) == (10, 0)
+    assert [line for line in said if "not read" in line] == ["fields that are not read: Target, source, text.old"]
+
+
+@pytest.mark.parametrize("column", ["text", "target"])
+def test_columns_of_one_name_are_told(tmp_path: Path, model: Path, column: str) -> None:
+    table = pa.table([pa.array(["a", "b"])] * 3, names=["text", "target", column])
+    pq.write_table(table, tmp_path / "x.parquet")
+    summary, _ = run(Settings(tmp_path / "x.parquet", tmp_path / "out", model, form="jsonl"))
+    assert (summary.documents, summary.bad) == (0, 1)
+    assert f"the file has several columns {column!r}; rename all but one" in errors(tmp_path / "out")[0]["reason"]
+
+
 def test_rows_of_a_broken_group_are_told_one_by_one(tmp_path: Path, model: Path) -> None:
     path = tmp_path / "x.parquet"
     pq.write_table(pa.table({"text": [f"Kabul {n}." for n in range(30)]}), path, row_group_size=10, compression="none")

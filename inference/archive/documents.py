@@ -29,7 +29,7 @@ class UnfitError(Exception):
 
 
 def document(record: Record, file: str, longest: int, ignored: set[str]) -> Document:
-    """The document of a record, its labels left out; names of fields that are not read are added to `ignored`.
+    """The document of a record, its labels left out; names of what is not read are added to `ignored`.
 
     The id of a text is its file's name below the archive's folder; a record without one gets `FILE:LINE`. Whole numbers
     are good ids and groups too; a source that is no object is not read.
@@ -45,7 +45,8 @@ def document(record: Record, file: str, longest: int, ignored: set[str]) -> Docu
     else:
         values = _parsed(record.value) if isinstance(record.value, bytes) else record.value
     if len(ignored) < _NAMED:
-        ignored |= {str(name)[:40] for name in values if name not in FIELDS and name != _REPLACED}
+        unread = {*record.unread, *(name for name in values if name not in FIELDS)} - {_REPLACED}
+        ignored |= {str(name)[:40] for name in unread}
     kept = {name: values[name] for name in FIELDS if values.get(name) is not None}
     if not isinstance(kept.get("source", {}), Mapping):
         # In other people's records it is the name of a newspaper.

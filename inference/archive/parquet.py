@@ -12,7 +12,7 @@ from annotations.errors import ConfigError, first_line, to_install
 from annotations.schema import Kind, Schema
 
 COLUMNS = ("id", "text", "target", "group")
-"""What is read; other columns are left alone."""
+"""What is read; of other columns only the names."""
 BATCH = 64
 """Rows that are held at once when reading."""
 ROWS = 10_000
@@ -28,27 +28,39 @@ def count(path: Path) -> int:
     pyarrow = _pyarrow()
     try:
         with _open(path) as file:
-            return _rows(file) if "text" in file.schema_arrow.names else 1
+            return 1 if _unfit(file.schema_arrow.names) else _rows(file)
     except (OSError, ValueError, pyarrow.ArrowException):
         return 1
 
 
-def rows(path: Path, first: int) -> tuple[int, Iterator[Row]]:
-    """The rows from one at or before place `first` on, and which place that is; a row group is the least that is read."""
+def rows(path: Path, first: int) -> tuple[int, Iterator[Row], tuple[str, ...]]:
+    """The rows from one at or before place `first` on, which place that is, and the columns that are not read.
+
+    A row group is the least that is read.
+    """
     pyarrow = _pyarrow()
     try:
         file = _open(path)
+        names = file.schema_arrow.names
     except (OSError, ValueError, pyarrow.ArrowException) as error:
-        return 0, iter([(1, None, _broken(error))])
-    names = file.schema_arrow.names
-    if "text" not in names:
+        return 0, iter([(1, None, _broken(error))]), ()
+    if problem := _unfit(names):
         file.close()
-        return 0, iter([(1, None, f"the file has no column 'text'; it has {', '.join(names)}; rename one")])
+        return 0, iter([(1, None, problem)]), ()
     group, start = 0, 0
     while group < file.num_row_groups and start + file.metadata.row_group(group).num_rows <= first:
         start += file.metadata.row_group(group).num_rows
         group += 1
-    return start, _values(file, group, start)
+    return start, _values(file, group, start), tuple(name for name in names if name not in COLUMNS)
+
+
+def _unfit(names: list[str]) -> str | None:
+    """Why a file with these columns has no rows to read."""
+    if "text" not in names:
+        return f"the file has no column 'text'; it has {', '.join(names)}; rename one"
+    if twice := [name for name in COLUMNS if names.count(name) > 1]:
+        return f"the file has several columns {twice[0]!r}; rename all but one"
+    return None
 
 
 def _values(file: Any, group: int, start: int) -> Iterator[Row]:

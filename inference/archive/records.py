@@ -28,6 +28,8 @@ class Record(NamedTuple):
     value: bytes | Mapping[str, Any] | None = None
     problem: str | None = None
     """Why it has no value; the file may end there."""
+    unread: tuple[str, ...] = ()
+    """Columns of its file that are not in its value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +84,8 @@ class Cursor:
         if source.shape is Shape.TEXT:
             return 0, _text(source, self._longest)
         if source.shape is Shape.ROWS:
-            at, rows = parquet.rows(source.path, piece.first)
-            return at, (Record(row, 0, value, problem) for row, value, problem in rows)
+            at, rows, unread = parquet.rows(source.path, piece.first)
+            return at, (Record(row, 0, value, problem, unread) for row, value, problem in rows)
         if source.path.suffix in PACKED:
             return 0, _lines(source, 0, 0, self._longest)
         return piece.first, _lines(source, piece.line - 1, piece.offset, self._longest)
