@@ -330,13 +330,18 @@ def test_inputs_and_outputs_that_make_no_job_are_refused(job: Settings, tmp_path
         ({"output": tmp_path / "other"}, "is of something else"),
         ({"form": "labelstudio"}, "an archive has no 'labelstudio'"),
         ({"engine": "steam"}, "there is none"),
+        (
+            {"targets": ("A.", "word " * 150)},
+            r"--target: 'word .*target has \d+ tokens, at most \d+ are read; shorten it",
+        ),
+        ({"targets": ("A.", os.fsdecode(b"caf\xe9"))}, r"--target: 'caf\\udce9' is not UTF-8; give it in UTF-8"),
     ]
     for changes, message in wrong:
         with pytest.raises(ConfigError, match=message):
             run(job, **changes)
     with pytest.raises(CheckpointError):
         run(job, model=tmp_path / "none")
-    assert not list(tmp_path.rglob("part-*"))
+    assert not list(tmp_path.rglob("part-*")) and not files(job.output)
     assert (tmp_path / "some" / "thesis.txt").read_text() == "mine"
 
 

@@ -162,6 +162,8 @@ def test_a_worker_that_cannot_load_is_told_at_once(job: Settings) -> None:
     (broken / "model.safetensors").write_bytes(b"nonsense")
     with pytest.raises(JobError, match="cannot be loaded"):
         tag_archive(replace(job, model=broken), processes(1), lambda _: None)
+    with pytest.raises(JobError, match=r"--target: 'word .*shorten it"):
+        tag_archive(replace(job, targets=("word " * 150,)), processes(1), lambda _: None)
     assert not files(job.output)
 
 

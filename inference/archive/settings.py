@@ -58,6 +58,11 @@ class Settings:
         sizes = ("shard_size", "threads", "max_characters")
         if problems := [f"{name} must be at least 1" for name in sizes if getattr(self, name) < 1]:
             raise ConfigError("archive", problems)
+        for target in self.targets:
+            try:
+                target.encode()
+            except UnicodeEncodeError as error:
+                raise ConfigError("--target", f"{target[:40]!r} is not UTF-8; give it in UTF-8") from error
 
     @property
     def suffix(self) -> str:

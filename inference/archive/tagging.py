@@ -11,7 +11,7 @@ import torch
 from transformers.utils.logging import disable_progress_bar
 
 from annotations.document import Document
-from annotations.errors import DocumentError, JobError
+from annotations.errors import ConfigError, DocumentError, JobError
 from annotations.reading import with_targets
 from inference.archive.documents import UnfitError, document
 from inference.archive.parquet import ParquetWriter
@@ -64,6 +64,10 @@ class ShardTagger:
             raise JobError(f"{settings.model}: is no longer the model that the job began with; put that one back")
         self._cursor = Cursor(settings.max_characters)
         self._refused = target_check(self.tagger)
+        refused = [(target, error) for target in settings.targets if (error := self._refused(target))]
+        if refused:
+            problems = [f"{target[:40]!r}: {'; '.join(error.problems)}" for target, error in refused]
+            raise ConfigError("--target", problems)
 
     def perform(self, shard: Shard) -> Outcome:
         """Write a shard's file, whole or not at all, once its errors are written.
