@@ -414,6 +414,28 @@ def test_progress_tells_how_far_it_is_and_how_long_it_will_take(job: Settings, m
     assert re.fullmatch(r"100.0% · 23 documents, [\d.]+/s, 2 bad", said[-1]), said[-1]
 
 
+@pytest.mark.parametrize(("count", "suffix"), [(1, ""), (4, ""), (4, ".gz")])
+def test_progress_ends_at_the_end_where_the_last_shard_is_full(
+    tmp_path: Path, model: Path, count: int, suffix: str
+) -> None:
+    content = "".join(one.to_json() + "\n" for one in some(count)).encode()
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / f"a.jsonl{suffix}").write_bytes(PACKERS[suffix](content))
+    (tmp_path / "in" / "b.jsonl").write_text("\n\n")
+    for place, size in ((tmp_path / "in", 1), (tmp_path / "in" / f"a.jsonl{suffix}", count)):
+        output = tmp_path / f"out-{place.name}"
+        _, said = run(Settings(place, output, model, form="jsonl", shard_size=size))
+        assert re.fullmatch(rf"100.0% · {count} documents, [\d.]+/s", said[-1]), said[-1]
+
+
+def test_shards_of_a_file_take_all_its_bytes(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text("".join(f'{{"text": "{"a" * n}"}}\n\n' for n in range(6)))
+    pq.write_table(pa.table({"text": ["a"] * 6}), tmp_path / "x.parquet")
+    for path in (tmp_path / "x.jsonl", tmp_path / "x.parquet"):
+        sizes = [shard.size for shard in shards(path, 2, LONGEST)]
+        assert len(sizes) == 3 and min(sizes) > 0 and sum(sizes) == path.stat().st_size
+
+
 def test_the_benchmarks_paragraphs_are_always_the_same(schema: Schema) -> None:
     sys.path.insert(0, str(ROOT / "benchmarks"))
     from archive_kill import paragraphs

@@ -31,13 +31,17 @@ class Progress:
     def pending(self, shards: Iterator[Shard], folder: Path, suffix: str) -> Iterator[Shard]:
         """The shards whose file is not there yet."""
         self._finished = sum(1 for _ in folder.glob(f"part-*{suffix}"))
+        given = 0
         for shard in shards:
             self.shards += 1
+            given += shard.size
             if (folder / (shard.name + suffix)).exists():
                 self._before += shard.size
                 continue
             self._waiting[shard.number] = shard.size
             yield shard
+        # Behind the last full shard may lie files without any record.
+        self._total = given
 
     def begin(self) -> None:
         """Start the clock: what came before was loading."""

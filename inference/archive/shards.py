@@ -73,11 +73,11 @@ def shards(place: Path, size: int, longest: int) -> Iterator[Shard]:
     number, held, pieces = 0, 0, list[Piece]()
     before, counted = 0, 0
     for source in sources(place):
-        for piece, offset in _pieces(source, size - held, size, longest):
+        for piece, end in _pieces(source, size - held, size, longest):
             held += piece.count
             pieces.append(piece)
             if held == size:
-                reached = before + min(offset, source.size)
+                reached = before + min(end, source.size)
                 yield Shard(number, tuple(pieces), reached - counted)
                 number, held, pieces, counted = number + 1, 0, [], reached
         before += source.size
@@ -86,14 +86,14 @@ def shards(place: Path, size: int, longest: int) -> Iterator[Shard]:
 
 
 def _pieces(source: Source, room: int, size: int, longest: int) -> Iterator[tuple[Piece, int]]:
-    """A file's records in runs, the first of at most `room`, the others of at most `size`; and where each one's last begins."""
+    """A file's records in runs, the first of at most `room`, the others of at most `size`; and where each one ends."""
     first, count, line, offset = 0, 0, 0, 0
     for record in places(source, longest):
-        if not count:
-            line, offset = record.line or 0, record.offset
-        count += 1
         if count == room:
             yield Piece(source.name, first, count, line, offset), record.offset
             first, count, room = first + count, 0, size
+        if not count:
+            line, offset = record.line or 0, record.offset
+        count += 1
     if count:
-        yield Piece(source.name, first, count, line, offset), offset
+        yield Piece(source.name, first, count, line, offset), source.size
