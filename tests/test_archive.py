@@ -301,6 +301,16 @@ def test_records_without_id_are_called_by_their_line(tmp_path: Path, model: Path
     assert [one.id for one in tagged(tmp_path / "out")] == ["in.jsonl:2", "in.jsonl:3"]
 
 
+def test_a_name_that_is_not_utf_8_is_told_of_records_without_id(tmp_path: Path, model: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name, content in ((b"x\xff.jsonl", '{"text": "a"}\n{"id": "b", "text": "b"}'), (b"y\xff.txt", "c")):
+        (tmp_path / "in" / os.fsdecode(name)).write_text(content)
+    summary, _ = run(Settings(tmp_path / "in", tmp_path / "out", model, form="jsonl"))
+    assert (summary.documents, summary.bad) == (1, 2)
+    assert [one.id for one in tagged(tmp_path / "out")] == ["b"]
+    assert all("the file's name is not UTF-8; rename it" in error["reason"] for error in errors(tmp_path / "out"))
+
+
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
 def test_nothing_to_tag_gives_one_empty_shard(tmp_path: Path, model: Path, form: str, schema: Schema) -> None:
     (tmp_path / "in.jsonl").write_text("\n \n")

@@ -41,7 +41,7 @@ def document(record: Record, file: str, longest: int, ignored: set[str]) -> Docu
         raise UnfitError(record.problem or "is empty", file if record.line is None else None)
     if record.line is None:
         assert isinstance(record.value, bytes)
-        values: Mapping[str, Any] = {"id": file, "text": _decoded(record.value, "utf-8", file)}
+        values: Mapping[str, Any] = {"text": _decoded(record.value, "utf-8", file)}
     else:
         values = _parsed(record.value) if isinstance(record.value, bytes) else record.value
     if len(ignored) < _NAMED:
@@ -52,9 +52,18 @@ def document(record: Record, file: str, longest: int, ignored: set[str]) -> Docu
         # In other people's records it is the name of a newspaper.
         del kept["source"]
         ignored.add("source")
-    kept["id"] = _named(kept.get("id", f"{Path(file).as_posix()}:{record.line}"))
+    kept["id"] = _named(kept["id"]) if "id" in kept else _place(file, record.line)
     kept["group"] = _named(kept.get("group"))
     return _checked(kept, longest)
+
+
+def _place(file: str, line: int | None) -> str:
+    """What a record is called that has no id."""
+    try:
+        file.encode()
+    except UnicodeEncodeError as error:
+        raise UnfitError("the file's name is not UTF-8; rename it") from error
+    return file if line is None else f"{Path(file).as_posix()}:{line}"
 
 
 def _named(given: Any) -> Any:
