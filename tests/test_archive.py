@@ -112,6 +112,28 @@ def test_only_shards_that_are_missing_are_done_again(job: Settings) -> None:
     assert f"going on: {len(list(job.output.glob('part-*'))) - 2} shards are finished" in said
 
 
+def test_a_shard_that_is_removed_from_a_finished_job_is_done_again(
+    job: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for form in ("jsonl", "parquet"):
+        one = replace(job, form=form, output=job.output.with_name(form))
+        summary, _ = run(one)
+        whole = files(one.output)
+        (one.output / f"part-000003.{form}").unlink()
+        with monkeypatch.context() as patched:
+            patched.setattr(ShardTagger, "perform", lambda *_: failed())
+            with pytest.raises(JobError, match="no luck"):
+                run(one)
+        assert not (one.output / "summary.json").exists()
+        again, said = run(one)
+        assert again == summary and "going on: 6 shards are finished" in said
+        assert files(one.output) == whole
+
+
+def failed() -> Any:
+    raise JobError("no luck")
+
+
 def test_every_kind_of_file_is_read(tmp_path: Path, model: Path) -> None:
     place = tmp_path / "in"
     (place / "deep").mkdir(parents=True)

@@ -26,7 +26,7 @@ from inference.archive.settings import (
 )
 from inference.archive.shards import Outcome, Shard, shards
 from inference.archive.sources import Survey, survey
-from inference.archive.summary import Summary, known, summarise
+from inference.archive.summary import SUMMARY, Summary, known, summarise
 from inference.archive.writing import held
 from inference.checkpoint_files import label_schema, version
 
@@ -74,7 +74,7 @@ def tag_archive(settings: Settings, start: Start, say: Say) -> Summary:
             same_job(settings.output, before, manifest(settings, found))
         _tidy(settings)
         try:
-            return known(settings.output) or _whole(settings, found, start, say)
+            return known(settings.output, settings.suffix) or _whole(settings, found, start, say)
         finally:
             _tidy(settings)
 
@@ -94,6 +94,8 @@ def _whole(settings: Settings, found: Survey, start: Start, say: Say) -> Summary
         with start(settings) as taggers:
             engine = taggers.engine()
             settings = replace(settings, engine=engine)
+            # Of a job that had finished, and has lost a shard since.
+            (settings.output / SUMMARY).unlink(missing_ok=True)
             keep(settings.output, manifest(settings, found))
             say(f"engine: {engine}")
             progress.begin()

@@ -42,10 +42,11 @@ class Summary:
         )
 
 
-def known(output: Path) -> Summary | None:
-    """The summary of a job that has finished before."""
+def known(output: Path, suffix: str) -> Summary | None:
+    """The summary of a job that has finished before, and whose shards are all still there."""
     path = output / SUMMARY
-    return Summary(**json.loads(path.read_text("utf-8"))) if path.exists() else None
+    found = Summary(**json.loads(path.read_text("utf-8"))) if path.exists() else None
+    return found if found and all(part.exists() for part in _parts(output, found.shards, suffix)) else None
 
 
 def summarise(output: Path, shards: int, suffix: str) -> Summary:
@@ -54,7 +55,7 @@ def summarise(output: Path, shards: int, suffix: str) -> Summary:
     Raises:
         JobError: a shard cannot be read back, or the disk is full.
     """
-    parts = [output / f"{shard_name(number)}{suffix}" for number in range(shards)]
+    parts = list(_parts(output, shards, suffix))
     try:
         found = repeated(lambda: _ids(parts), sum(part.stat().st_size for part in parts) // _LEAST, output)
         bad = sum(_lines(path) for path in (output / ERRORS).glob("*.jsonl"))
@@ -68,6 +69,10 @@ def summarise(output: Path, shards: int, suffix: str) -> Summary:
     summary = Summary(shards, found.total, bad, found.repeated)
     write_durably(output / SUMMARY, (json.dumps(asdict(summary), indent=2) + "\n").encode())
     return summary
+
+
+def _parts(output: Path, shards: int, suffix: str) -> Iterator[Path]:
+    return (output / f"{shard_name(number)}{suffix}" for number in range(shards))
 
 
 def _ids(parts: list[Path]) -> Iterator[str]:
