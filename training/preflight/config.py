@@ -5,6 +5,7 @@ It knows settings, not what the files behind them hold.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
