@@ -21,8 +21,9 @@ from training.runs import train
 from training.safeguards import PART, last_checkpoint
 from training.together import everyones, first_is_ready, processes, summed
 
-TOLERANCE = 1e-4
-"""Sums are taken in another order, and Adam's first steps enlarge what is left of it where a gradient is nearly zero."""
+NEAR, FAR = 1e-6, 1e-3
+"""How far all weights but one in a thousand may be, and those: sums are taken in another order, and Adam's first steps enlarge
+what is left of it where a gradient is nearly zero."""
 STEPS: dict[str, object] = {
     "epochs": 3,
     "dropout": 0.0,
@@ -46,8 +47,9 @@ def trainings(tmp_path: Path, encoders: Callable[[str], Path]) -> Trainings:
     return Trainings(tmp_path, encoder, **STEPS)
 
 
-def farthest(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
-    return max(float((value - other[name]).abs().max()) for name, value in one.items())
+def close(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    apart = torch.cat([(value - other[name]).abs().flatten() for name, value in one.items()])
+    return bool(apart.quantile(0.999) < NEAR and apart.max() < FAR)
 
 
 def tags(trainings: Trainings, name: str) -> tuple[object, ...]:
@@ -72,8 +74,8 @@ def test_two_processes_end_with_the_weights_of_one(trainings: Trainings) -> None
     ends = trainings.perform(*jobs, HF_HUB_OFFLINE="1")
     assert [end["ends"] for end in ends] == [[0], [0, 0], [0, 0], [-9, -9], [0, 0]], trainings.told
     one = trainings.weights("one")
-    assert farthest(one, trainings.weights("ddp")) < TOLERANCE
-    assert farthest(one, trainings.weights("fsdp")) < TOLERANCE
+    assert close(one, trainings.weights("ddp"))
+    assert close(one, trainings.weights("fsdp"))
     assert ends[2]["version"] == ends[4]["version"]
     assert len({tags(trainings, name) for name in ("one", "ddp", "fsdp")}) == 1
 

@@ -59,7 +59,7 @@ def test_events_hold_the_losses_also_of_a_run_that_was_interrupted(
     config = RunConfig.load(run_file)
     runs.train(config)
     whole = losses(tmp_path / "run" / "tensorboard")
-    assert list(whole) == list(range(1, 9))
+    assert list(whole) == list(range(1, 13))
     assert all(value > 0 for value in whole.values())
 
     real, calls = Objective.__call__, []
