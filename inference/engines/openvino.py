@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Lock
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from inference.engines.engine import Encode
 from inference.engines.onnx import INPUTS, quiet
 
 GRAPH = "encoder.xml"
+_preparing = Lock()
 
 
 def write(graph: Path, path: Path) -> None:
@@ -59,6 +61,10 @@ def load(folder: Path, streams: int, *, bf16: bool) -> Encode:
         "CPU_RUNTIME_CACHE_CAPACITY": "64",
     }
     model = openvino.Core().compile_model(folder / GRAPH, "CPU", settings)
+    with _preparing:
+        # OpenVINO prepares itself for numpy at its first look at a tensor. Two threads that both come first wait for each
+        # other forever: one holds the interpreter's lock, the other that of the preparation.
+        _ = openvino.Tensor(openvino.Type.i64, openvino.Shape([1])).data
     idle: SimpleQueue[openvino.InferRequest] = SimpleQueue()
     for _ in range(streams):
         idle.put(model.create_infer_request())
