@@ -53,6 +53,7 @@ from inference.checkpoint import encoder_tokenizer
 from inference.checkpoint_files import DEFAULT_ENCODER
 from inference.windows import encode
 from training.config import RunConfig
+from training.recipe import resolved
 from training.reports.evaluation import bare
 from training.shell import progress, quiet_libraries
 from training.trainer import fine_tune
@@ -86,7 +87,7 @@ def our_row(split: Split, encoder: str, seed: int, tokens: float, settings: dict
         tagger = fine_tune(config, split.learned, Path(folder))
     seconds = time.monotonic() - began
     row = _row(watch, once, config.epochs, encoder_config(encoder))
-    precision = "bf16" if config.bf16 else "fp32"
+    precision = "bf16" if resolved(config).bf16 else "fp32"
     predicted = list(tagger.tag(bare(split.scored)))
     return {**row, "score": score(split, predicted), "seconds": seconds, "precision": precision}
 

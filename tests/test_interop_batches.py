@@ -111,7 +111,7 @@ def test_another_artefact_is_another_tagger(checkpoint: Path, tmp_path: Path) ->
     assert Hasher.hash(TagBatch(copy, engine="torch")) == Hasher.hash(by_torch)
     with pytest.raises(CheckpointError, match="other artefacts"):
         plain({"text": [TEXT]})
-    assert TagBatch(copy)({"text": [TEXT]}) == by_torch({"text": [TEXT]})
+    assert labels(TagBatch(copy)({"text": [TEXT]})) == labels(by_torch({"text": [TEXT]}))
 
 
 @pytest.mark.parametrize("processes", [None, 2])

@@ -141,7 +141,7 @@ def test_a_torch_that_does_not_tell_gets_32_bits(monkeypatch: pytest.MonkeyPatch
 def test_check_tells_what_is_chosen_and_the_run_keeps_it(encoders: Callable[[str], Path], tmp_path: Path) -> None:
     write_jsonl(tmp_path / "gold.jsonl", gold(2))
     path = write_run(tmp_path, "configs/schema.yaml", tmp_path / "gold.jsonl", encoders("bert"))
-    found = preflight(path, ["optimizer.lr=1e-3"], quick=True)
+    found = preflight(path, ["optimizer.lr=1e-3", "bf16=null"], quick=True)
     assert found.facts["recipe"]["numbers"] == {
         "optimizer.lr": {"value": 1e-3, "chosen_by": "config"},
         "optimizer.layer_decay": {"value": 0.8, "chosen_by": "recipe"},
