@@ -29,7 +29,7 @@ def slow(*given, **named):
 def first():
     together.wait()
     encode(torch.ones((1, 3), dtype=torch.int64), torch.ones((1, 3), dtype=torch.int64))
-    print("read", flush=True)
+    print("read")
 
 builtins.__import__ = slow
 threads = [threading.Thread(target=first) for _ in range(2)]
@@ -46,4 +46,4 @@ def test_threads_that_are_first_at_once_do_not_wait_for_each_other(tmp_path: Pat
     # Waiting so holds the interpreter's lock: nothing but another process notices.
     command = [sys.executable, "-c", BOTH_FIRST, str(tmp_path)]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
-    assert found.stdout == "read\nread\n"
+    assert found.stdout.count("read") == 2

@@ -6,7 +6,6 @@ The encoder is nearly all of the work, so it alone is what engines replace; head
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -21,6 +20,8 @@ Encode = Callable[[Tensor, Tensor], Tensor]
 """Ids (W, T) and attention mask (W, T), int64, to last hidden states (W, T, D)."""
 TARGET_TOKENS = 4096
 """Targets are encoded in parts of at most so many tokens."""
+TOGETHER = 16
+"""So many batches a core are encoded before the heads read them; their states are in memory until then."""
 Load = Callable[[int], Encode]
 """Loads an encoder that so many threads call at once; they share the cores among them."""
 
@@ -50,13 +51,14 @@ class Engine:
         encode = self._one_core() if len(batches) >= 2 * cores else None
         if encode is None:
             return [self(batch) for batch in batches]
+        found: list[Logits] = []
         with ThreadPoolExecutor(cores, thread_name_prefix="standpoint-encode") as pool:
-            encoded = deque(pool.submit(encode, batch.input_ids, batch.attention_mask) for batch in batches)
-            try:
-                return [self._answer(batch, encoded.popleft().result()) for batch in batches]
-            finally:
-                for one in encoded:
-                    one.cancel()
+            for start in range(0, len(batches), TOGETHER * cores):
+                some = batches[start : start + TOGETHER * cores]
+                # The heads come after: PyTorch's threads wait by spinning, and would take the cores from the encoders.
+                states = list(pool.map(lambda batch: encode(batch.input_ids, batch.attention_mask), some))
+                found += map(self._answer, some, states)
+        return found
 
     def _one_core(self) -> Encode | None:
         """The encoder that several threads call at once, a core each; None where cores can only share a batch.

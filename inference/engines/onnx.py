@@ -17,6 +17,8 @@ from inference.engines.engine import Encode
 
 GRAPH = "encoder.onnx"
 INPUTS = ("input_ids", "attention_mask")
+OPSET = 24
+"""The first that has attention as one operator: runtimes read it faster than as products, masks and a softmax."""
 BLOCK = 32
 """Weights that share a scale in an 8-bit graph."""
 
@@ -50,6 +52,7 @@ def write(encoder: PreTrainedModel, path: Path) -> None:
             input_names=INPUTS,
             output_names=["states"],
             dynamic_shapes=shapes,
+            opset_version=OPSET,
             dynamo=True,
             verbose=False,
         )
