@@ -237,6 +237,12 @@ def test_the_fastest_that_is_there_is_taken(folder: Path, tmp_path: Path, monkey
     copy = shutil.copytree(folder, tmp_path / "copy")
     shutil.rmtree(artefacts.folder(copy, "openvino-int8"))
     assert Tagger.load(copy).engine.name == "openvino"
+    shutil.copytree(artefacts.folder(copy, "openvino"), artefacts.folder(copy, "openvino-bf16"))
+    monkeypatch.setattr(openvino, "has_bf16", lambda: True)
+    told |= {"avx512_bf16": True, "cpu_name": "Intel Xeon"}
+    assert Tagger.load(copy).engine.name == "openvino", "there AVX-512 BF16 is slower than 32 bits"
+    told["cpu_name"] = "AMD EPYC"
+    assert Tagger.load(copy).engine.name == "openvino-bf16"
     shutil.rmtree(copy / artefacts.FOLDER)
     assert Tagger.load(copy).engine.name == "torch"
 

@@ -116,20 +116,32 @@ def test_what_a_config_says_stands(encoders: Callable[[str], Path]) -> None:
         resolved(config_of("no/such-encoder"))
 
 
-@pytest.mark.parametrize("multiplies", [False, True])
-def test_bfloat16_is_for_hardware_that_has_it(multiplies: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("found", "multiplies", "gains"),
+    [
+        ({}, False, False),
+        ({"avx512_bf16": False, "amx_bf16": False}, False, False),
+        ({"avx512_bf16": True}, True, True),
+        ({"avx512_bf16": True, "cpu_name": "AMD EPYC"}, True, True),
+        ({"avx512_bf16": True, "amx_bf16": False, "cpu_name": "Intel Xeon"}, True, False),
+        ({"avx512_bf16": True, "amx_bf16": True, "cpu_name": "Intel Xeon"}, True, True),
+    ],
+)
+def test_bfloat16_is_for_hardware_that_gains_by_it(
+    found: dict[str, Any], multiplies: bool, gains: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An imitated bfloat16 trains far more slowly than 32-bit floats."""
-    found = dict.fromkeys(hardware.BF16, False) | {hardware.BF16[0]: multiplies}
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert hardware.has_bf16() is multiplies and hardware.instructions().endswith(", bf16") is multiplies
+    assert hardware.has_bf16() is gains and hardware.cpu_has_bf16() is multiplies
+    assert hardware.instructions().endswith(", bf16") is multiplies
     rates = ["optimizer.lr=1e-3", "optimizer.head_lr=1e-3", "optimizer.layer_decay=1", "epochs=1"]
     for given in ([], rates):
-        assert resolved(config_of("default", *given)).bf16 is multiplies
-        assert resolved(config_of("default", *given, f"bf16={not multiplies}")).bf16 is not multiplies
+        assert resolved(config_of("default", *given)).bf16 is gains
+        assert resolved(config_of("default", *given, f"bf16={not gains}")).bf16 is not gains
     nothing: Any = None
     settings: Any = SimpleNamespace(bf16=None)
-    assert Loop(settings, *[nothing] * 7).bf16 is multiplies
+    assert Loop(settings, *[nothing] * 7).bf16 is gains
 
 
 def test_a_torch_that_does_not_tell_gets_32_bits(monkeypatch: pytest.MonkeyPatch) -> None:

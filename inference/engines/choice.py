@@ -18,7 +18,7 @@ import torch
 from annotations.errors import CheckpointError, ConfigError, did_you_mean, first_line, to_install
 from inference.engines import artefacts
 from inference.engines.engine import Encode, Engine
-from inference.hardware import cpu_has_bf16, has_int8
+from inference.hardware import cpu_gains_by_bf16, cpu_has_bf16, has_int8
 from inference.model import StandpointModel
 
 AUTO = "auto"
@@ -76,7 +76,7 @@ ENGINES = {
     "torch-bf16": Kind("torch", None, bf16=True),
 }
 """The fastest first, as `benchmarks/throughput.py` finds them; `torch-bf16` only when asked for, since nothing checked it. "auto"
-takes 8 bits only where the processor multiplies them: elsewhere they were no faster than 32."""
+takes 8 bits only where the processor multiplies them, bfloat16 where it gains by that: elsewhere they were no faster than 32."""
 
 
 def computes_bf16(name: str) -> bool:
@@ -129,7 +129,7 @@ def _bf16(kind: Kind) -> bool:
 def _ready(path: str | Path, name: str) -> bool:
     """Whether "auto" may take an engine: it is fast here, it runs, and its artefact, if it needs one, is sound."""
     kind = ENGINES[name]
-    if kind.bits8 and not has_int8():
+    if (kind.bits8 and not has_int8()) or (kind.bf16 and not cpu_gains_by_bf16()):
         return False
     if kind.load is None:
         return name == "torch" or (kind.gpu and hindrance(name) is None)
