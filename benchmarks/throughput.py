@@ -144,7 +144,7 @@ def timed(contenders: dict[str, Contender], texts: Sequence[str], tokens: int, r
 def padding_share(tagger: Tagger, texts: Sequence[str]) -> float:
     """Tokens of padding that the tagger's batches add, for each token of the windows."""
     windows = tagger.encode([Document(id="text", text=text) for text in texts])
-    return padding(windows, tagger.config.batch_tokens) / sum(len(window.ids) for window in windows)
+    return padding(windows, tagger.budget(windows)) / sum(len(window.ids) for window in windows)
 
 
 def agreement(wanted: Spans, found: Spans | None) -> float | None:

@@ -12,7 +12,6 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from inference.config import TaggerConfig
 from inference.windows import Window
 
 
@@ -44,11 +43,11 @@ class Batch:
         return {name: getattr(self, name) for name in names}
 
 
-def batches(windows: Sequence[Window], config: TaggerConfig, pad: int) -> Iterator[Batch]:
-    """Windows of similar length together, as many as fit into `batch_tokens` padded tokens."""
+def batches(windows: Sequence[Window], budget: int, pad: int) -> Iterator[Batch]:
+    """Windows of similar length together, as many as fit into a budget of padded tokens."""
     order = sorted(range(len(windows)), key=lambda place: len(windows[place].ids), reverse=True)
     places = iter(order)
-    for size in batch_sizes([len(windows[place].ids) for place in order], config.batch_tokens):
+    for size in batch_sizes([len(windows[place].ids) for place in order], budget):
         yield collate(windows, list(islice(places, size)), pad)
 
 

@@ -106,8 +106,12 @@ class Tagger:
 
     def answer(self, windows: Sequence[Window]) -> list[Answer]:
         """The network's answer to each batch of some windows."""
-        made = list(batches(windows, self.config, self.tokenizer.pad_token_id))
+        made = list(batches(windows, self.budget(windows), self.tokenizer.pad_token_id))
         return list(zip(made, self.engine.answers(made), strict=True))
+
+    def budget(self, windows: Sequence[Window]) -> int:
+        """How many padded tokens a batch of these windows has at most: the config's, or fewer where cores would be idle."""
+        return self.engine.budget(sum(len(window.ids) for window in windows), self.config.batch_tokens)
 
     def tag_encoded(self, encoded: Sequence[Encoded]) -> list[Document]:
         """Label documents that were encoded one by one; their windows share batches."""

@@ -177,6 +177,26 @@ def test_many_batches_are_encoded_side_by_side(
         tagger.tag_all(bare(gold))
 
 
+def test_a_few_windows_are_shared_out_among_the_cores(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exported, plain = (Tagger.load(folder, engine=name) for name in ("openvino", "torch"))
+    text = " ".join(["He came from Kabul."] * 12)
+    window = exported.encode([Document(id="a", text=text)])[0]
+    most, few = exported.config.batch_tokens, 800 // len(window.ids)
+    for cores, tagger, count, wanted in (
+        (2, exported, few, few * len(window.ids) // 4),
+        (2, exported, few // 2, most),
+        (2, exported, 10 * few, most),
+        (2, plain, few, most),
+        (1, exported, few, most),
+    ):
+        monkeypatch.setattr(torch, "get_num_threads", lambda cores=cores: cores)
+        assert tagger.budget([window] * count) == wanted
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    some = [Document(id=str(number), text=f"{number} {text[:120]}") for number in range(6)]
+    assert len(exported.read(some)[1]) > len(plain.read(some)[1])
+    assert labels(exported.tag_all(some)) == labels(plain.tag_all(some))
+
+
 def _another(place: Path) -> None:
     # Never over a file: it is mapped.
     shutil.rmtree(place)

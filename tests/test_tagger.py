@@ -197,6 +197,5 @@ def test_a_checkpoint_does_not_tell_where_its_encoder_lay(model: Path, encoders:
 @given(texts=st.lists(TEXTS, min_size=1, max_size=8), budget=st.integers(16, 600))
 def test_padding_is_counted_as_batches_have_it(tagger: Tagger, texts: list[str], budget: int) -> None:
     windows = tagger.encode([Document(id=str(number), text=text) for number, text in enumerate(texts)])
-    config = tagger.config.model_copy(update={"batch_tokens": budget})
-    masks = [batch.attention_mask for batch in batches(windows, config, 0)]
+    masks = [batch.attention_mask for batch in batches(windows, budget, 0)]
     assert padding(windows, budget) == sum(int((mask == 0).sum()) for mask in masks)

@@ -20,6 +20,8 @@ Encode = Callable[[Tensor, Tensor], Tensor]
 """Ids (W, T) and attention mask (W, T), int64, to last hidden states (W, T, D)."""
 TARGET_TOKENS = 4096
 """Targets are encoded in parts of at most so many tokens."""
+LEAST = 160
+"""Smaller batches are not made for the sake of the cores."""
 TOGETHER = 16
 """So many batches a core are encoded before the heads read them; their states are in memory until then."""
 Load = Callable[[int], Encode]
@@ -44,6 +46,12 @@ class Engine:
         with torch.inference_mode():
             device = self.model.device
             return self._answer(batch, self._encode(batch.input_ids.to(device), batch.attention_mask.to(device)))
+
+    def budget(self, tokens: int, most: int) -> int:
+        """How many of so many tokens to put into a batch, `most` or fewer: enough batches for all cores, none very small."""
+        cores = torch.get_num_threads()
+        share = tokens // (2 * cores)
+        return min(most, share) if self._load is not None and cores > 1 and share >= LEAST else most
 
     def answers(self, batches: Sequence[Batch]) -> list[Logits]:
         """The answer to each batch. Many are encoded side by side, each by one core: cores that share one wait for each other."""

@@ -156,7 +156,7 @@ class Batcher:
             TaggedBatch(
                 documents=len(some),
                 tokens=sum(one.tokens for one in some),
-                padding=padding(windows, some[0].tagger.config.batch_tokens),
+                padding=padding(windows, some[0].tagger.budget(windows)),
                 budget=self.tokens,
                 waited=[began - one.since for one in some],
                 seconds=time.monotonic() - began,
