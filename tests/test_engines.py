@@ -29,6 +29,7 @@ from inference.checkpoint_files import WEIGHTS
 from inference.config import TaggerConfig
 from inference.engines import artefacts, choice, export, onnx, openvino
 from inference.engines.engine import TARGET_TOKENS, Encode
+from inference.service.batching import Shared, Turns
 from inference.tagger import Encoded, Tagger
 from inference.verification import record, verify
 from training.cli import app
@@ -195,6 +196,22 @@ def test_a_few_windows_are_shared_out_among_the_cores(folder: Path, monkeypatch:
     some = [Document(id=str(number), text=f"{number} {text[:120]}") for number in range(6)]
     assert len(exported.read(some)[1]) > len(plain.read(some)[1])
     assert labels(exported.tag_all(some)) == labels(plain.tag_all(some))
+
+
+def test_a_service_reads_side_by_side_in_turns(
+    folder: Path, gold: list[Document], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    tagger = Tagger.load(folder, engine="openvino")
+    many, turns, held = bare(gold), Turns(), []
+    wanted, count = labels(tagger.tag_all(many)), len(tagger.read(many)[1])
+    engine, answers = tagger.engine, tagger.engine.answers
+    tagger.engine = Shared(engine, turns)
+    assert count >= 2 * tagger.engine.at_once == 8
+    monkeypatch.setattr(engine, "answers", lambda some: (held.append((len(some), turns._next)), answers(some))[1])
+    assert labels(tagger.tag_all(many)) == wanted and engine._several is not None
+    assert [turn for _, turn in held] == list(range(1, 1 + count // 4)) and sum(size for size, _ in held) == count
+    assert min(size for size, _ in held) >= 4, "no batch is left to be shared by all cores"
 
 
 def _another(place: Path) -> None:

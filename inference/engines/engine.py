@@ -47,16 +47,21 @@ class Engine:
             device = self.model.device
             return self._answer(batch, self._encode(batch.input_ids.to(device), batch.attention_mask.to(device)))
 
+    @property
+    def at_once(self) -> int:
+        """So many batches are read side by side, each by one core; 1 where the cores can only share a batch."""
+        cores = torch.get_num_threads()
+        return 2 * cores if self._load is not None and cores > 1 else 1
+
     def budget(self, tokens: int, most: int) -> int:
         """How many of so many tokens to put into a batch, `most` or fewer: enough batches for all cores, none very small."""
-        cores = torch.get_num_threads()
-        share = tokens // (2 * cores)
-        return min(most, share) if self._load is not None and cores > 1 and share >= LEAST else most
+        share = tokens // self.at_once
+        return min(most, share) if self.at_once > 1 and share >= LEAST else most
 
     def answers(self, batches: Sequence[Batch]) -> list[Logits]:
         """The answer to each batch. Many are encoded side by side, each by one core: cores that share one wait for each other."""
         cores = torch.get_num_threads()
-        encode = self._one_core() if len(batches) >= 2 * cores else None
+        encode = self._one_core() if len(batches) >= self.at_once > 1 else None
         if encode is None:
             return [self(batch) for batch in batches]
         found: list[Logits] = []

@@ -202,7 +202,7 @@ class Turns:
 
 
 class Shared(Engine):
-    """An engine that several threads use in turns, a batch at a time."""
+    """An engine that several threads use in turns, each for as many batches as it reads side by side."""
 
     def __init__(self, engine: Engine, turns: Turns) -> None:
         self.model, self.name = engine.model, engine.name
@@ -212,3 +212,18 @@ class Shared(Engine):
         """What the engine answers, when its turn has come."""
         with self._turns.turn():
             return self._engine(batch)
+
+    @property
+    def at_once(self) -> int:
+        """As many as the engine itself."""
+        return self._engine.at_once
+
+    def answers(self, batches: Sequence[Batch]) -> list[Logits]:
+        """The answer to each batch, in several turns where there are many."""
+        found: list[Logits] = []
+        turns = max(1, len(batches) // self.at_once)
+        for turn in range(turns):
+            some = batches[len(batches) * turn // turns : len(batches) * (turn + 1) // turns]
+            with self._turns.turn():
+                found += self._engine.answers(some)
+        return found
