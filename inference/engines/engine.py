@@ -21,7 +21,7 @@ Encode = Callable[[Tensor, Tensor], Tensor]
 TARGET_TOKENS = 4096
 """Targets are encoded in parts of at most so many tokens."""
 LEAST = 160
-"""Smaller batches are not made for the sake of the cores."""
+"""Tokens; smaller batches are not made for the sake of the cores."""
 TOGETHER = 16
 """So many batches a core are encoded before the heads read them; their states are in memory until then."""
 Load = Callable[[int], Encode]
