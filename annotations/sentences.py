@@ -19,6 +19,14 @@ from annotations.document import Document, Span
 _PARAGRAPH = re.compile(r"[^\r\n\u2028\u2029]+")
 _CHUNK = 20_000
 _KEPT = 2048
+_OPENING = re.escape("".join(sorted(segmenter.State.opening_brackets)))
+_MARKS = "".join(sorted({*"".join(segmenter.State.terminals), *segmenter.State.closing_brackets}))
+_PLAIN = rf"[^ {_OPENING}{re.escape(_MARKS)}]++"
+_REACH = 52
+"""How many words after an opening bracket syntok looks at: 50 tokens for the closing one, and what follows it."""
+_BRACKETED = rf"(?:[{_OPENING}](?:[^ {_OPENING}]* +){{0,{_REACH}}}[^ {_OPENING}]*)+"
+_IDLE = re.compile(rf"{_BRACKETED}|(?<![^ ])(?P<first>{_PLAIN} ++)(?P<idle>(?:{_PLAIN} ++)+)(?={_PLAIN}(?: |$))")
+_ODD_SPACE = re.compile(r"[^\S ]|\u200b")
 
 
 class Bounds(NamedTuple):
@@ -64,9 +72,23 @@ def _split(text: str, start: int, end: int) -> Iterator[Bounds]:
 
 def _starts(line: str, base: int) -> list[int]:
     """Offsets at which syntok starts a sentence, but the first."""
-    tokens = chain.from_iterable(map(_parted, tokenizer.Tokenizer(replace_not_contraction=False).tokenize(line)))
-    starts = [base + sentence[0].offset for sentence in segmenter.segment(tokens) if sentence]
+    tokens = tokenizer.Tokenizer(replace_not_contraction=False).tokenize(_thinned(line))
+    parted = chain.from_iterable(map(_parted, tokens))
+    starts = [base + sentence[0].offset for sentence in segmenter.segment(parted) if sentence]
     return starts[1:]
+
+
+def _thinned(line: str) -> str:
+    """A line with spaces for the words that no boundary depends on, which is three times as fast and moves none.
+
+    syntok decides at what may end a sentence and at brackets. It looks at the word before and the word after, and beyond
+    an opening bracket at _REACH of them: of any other run of plain words the first and the last will do.
+    """
+    return line if _ODD_SPACE.search(line) else _IDLE.sub(_blanked, line)
+
+
+def _blanked(found: re.Match[str]) -> str:
+    return found[0] if found["idle"] is None else found["first"] + " " * len(found["idle"])
 
 
 def _parted(token: tokenizer.Token) -> Iterator[tokenizer.Token]:

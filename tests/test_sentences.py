@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import time
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import pytest
 from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
+from syntok import segmenter, tokenizer
 
 from annotations.document import Document, Span
 from annotations.seeds import documents
-from annotations.sentences import Bounds, covering, covers, sentence_labels, sentences, unplaced
+from annotations.sentences import (
+    Bounds,
+    _parted,
+    _starts,
+    _thinned,
+    covering,
+    covers,
+    sentence_labels,
+    sentences,
+    unplaced,
+)
 
 PIECES = [
     ".",
@@ -53,6 +64,36 @@ WORDS = [
 ENDS = [" ", "\n", "\r\n", "\r", "\t", "\u2028", "\u2029", "\xa0", "\u3000"]
 TEXTS = st.text(max_size=80) | st.lists(st.sampled_from(PIECES + WORDS + ENDS), max_size=50).map("".join)
 
+PLAIN = ["the", "of", "said", "Minister", "in", "and's", "co-op", "Kabul", "12", "However", "It"]
+MARKED = [
+    "A",
+    "No",
+    "Jan",
+    "Inc.",
+    "x.",
+    "B.",
+    "..",
+    "...",
+    ".”",
+    '".',
+    "[",
+    "]",
+    "(A",
+    ").",
+    ".)",
+    "€.",
+    "👍!",
+    ",",
+    ":",
+]
+LINES = st.lists(
+    st.tuples(
+        st.sampled_from(PLAIN) | st.sampled_from(PLAIN) | st.sampled_from(PIECES + WORDS + MARKED),
+        st.sampled_from([" ", " ", " ", "", "  ", "\xa0"]),
+    ),
+    max_size=100,
+).map(lambda parts: "".join(chain.from_iterable(parts)))
+
 
 @given(text=TEXTS)
 def test_every_visible_character_is_in_exactly_one_sentence(text: str) -> None:
@@ -90,6 +131,38 @@ def test_no_text_has_no_sentence(text: str) -> None:
 )
 def test_known_splits(text: str, expected: list[str]) -> None:
     assert [text[start:end] for start, end in sentences(text)] == expected
+
+
+def untouched(line: str) -> list[int]:
+    """Where syntok, given the whole line, starts a sentence, but the first."""
+    tokens = chain.from_iterable(map(_parted, tokenizer.Tokenizer(replace_not_contraction=False).tokenize(line)))
+    return [sentence[0].offset for sentence in segmenter.segment(tokens) if sentence][1:]
+
+
+@given(line=LINES)
+def test_words_that_syntok_is_not_shown_move_no_boundary(line: str) -> None:
+    assert _starts(line, 0) == untouched(line)
+
+
+@pytest.mark.parametrize("inside", [46, 47, 48, 49, 50])
+@pytest.mark.parametrize("after", ["went", "The", "Kabul", "1999"])
+def test_a_bracket_is_shown_as_far_as_syntok_looks(inside: int, after: str) -> None:
+    line = f"He said so (as one who knew of it {'all ' * (inside - 7)}would) {after} and all of it went on and on. So it was."
+    assert _starts(line, 0) == untouched(line)
+
+
+@pytest.mark.parametrize("mark", [")", "]", "\t", "\xa0", "\u200b"])
+def test_what_stands_between_a_dot_and_a_word_hides_no_word(mark: str) -> None:
+    line = f"It was so. {mark} The dog of that man barked."
+    assert _starts(line, 0) == untouched(line) != []
+
+
+def test_no_boundary_of_the_seed_articles_moves() -> None:
+    texts = [next(documents(path)).text for path in (ROOT / "seeds").glob("*.yaml")]
+    lines = [line for text in texts for line in text.splitlines()]
+    thinned = [_thinned(line) for line in lines]
+    assert sum(len(line.split()) for line in thinned) < 0.4 * sum(len(line.split()) for line in lines)
+    assert [_starts(line, 0) for line in lines] == [untouched(line) for line in lines]
 
 
 def test_the_seed_articles_have_168_sentences() -> None:
