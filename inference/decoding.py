@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import compress
 
 import numpy as np
 import numpy.typing as npt
@@ -71,8 +72,11 @@ def token_logits(
             found[place] = logits.tokens[name][line, window.first : window.first + len(window.offsets)]
     for owners, places in texts(windows):
         offsets = [offset for place in places for offset in windows[place].offsets]
-        shown = [place for place, (start, end) in enumerate(offsets) if start < end]
-        yield owners, torch.cat([found[place] for place in places])[shown].float(), [offsets[place] for place in shown]
+        tokens = torch.cat([found[place] for place in places]).float()
+        shown = [start < end for start, end in offsets]
+        if not all(shown):
+            tokens, offsets = tokens[torch.tensor(shown)], list(compress(offsets, shown))
+        yield owners, tokens, offsets
 
 
 def _spans(

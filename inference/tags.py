@@ -91,13 +91,12 @@ def _stretches(
     """Stretches around misfits outside of which no tag would change if the whole were searched.
 
     A path that crosses into a stretch has an I on its first token. There the stretch begins where that alone costs at
-    least as much as O all through it, which is always allowed.
+    least as much as making the stretch fit by itself, which is always allowed.
     """
     top = scores.max(axis=1)
-    outside = np.append(0.0, np.cumsum(top - scores[:, 0])).tolist()
     crossing = (top - scores[:, 2::2].max(axis=1)).tolist()
     free = (~tied & ~inside).tolist()
-    found: list[tuple[int, int]] = []
+    found: list[tuple[int, int, float]] = []
     end = 0
     for start in misfits:
         if start < end:
@@ -105,15 +104,21 @@ def _stretches(
         end = start + 1
         while end < len(free) and not free[end]:
             end += 1
-        while start and not (free[start] and crossing[start] >= outside[end] - outside[start]):
+        while start and not free[start]:
+            start -= 1
+        own = scores[start:end]
+        tags = _searched(own, tied[start:end].tolist())
+        cost = float((top[start:end] - own[np.arange(end - start), tags]).sum())
+        while start and not (free[start] and crossing[start] >= cost):
             start -= 1
             if found and start < found[-1][1]:
-                start = found.pop()[0]
-        found.append((start, end))
-    return found
+                start, _, more = found.pop()
+                cost += more
+        found.append((start, end, cost))
+    return [(start, end) for start, end, _ in found]
 
 
-def _searched(scores: Floats, tied: Sequence[bool]) -> Ints:
+def _searched(scores: Floats | npt.NDArray[np.float64], tied: Sequence[bool]) -> Ints:
     """The best allowed path. Shape: (tokens, tags) and (tokens,) to (tokens,)."""
     count, width = scores.shape
     best = np.empty((count + 1, width), dtype=np.float64)

@@ -19,6 +19,9 @@ from annotations.errors import DocumentError
 from annotations.sentences import Bounds, sentences
 from inference.config import TaggerConfig, WindowConfig
 
+_FIRST_MARK = "\u0300"
+"""No character before it combines with another one."""
+
 
 class Unit(NamedTuple):
     """A sentence, or a piece of one that is longer than a window."""
@@ -178,7 +181,7 @@ def _disjoint(text: str, offsets: Sequence[tuple[int, int]]) -> list[tuple[int, 
             start += 1
         while end > start and text[end - 1].isspace():
             end -= 1
-        while start < end < len(text) and category(text[end]).startswith("M"):
+        while start < end < len(text) and text[end] >= _FIRST_MARK and category(text[end]).startswith("M"):
             end += 1
         if start == end:
             result.append((reached, reached))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 from annotations.sentences import sentences
 
@@ -57,13 +58,14 @@ def mid_word(text: str, offset: int) -> bool:
     """
     if not 0 < offset < len(text):
         return False
-    before, after = text[offset - 1], text[offset]
-    inside = _is_word(before) and _is_word(after)
-    return inside and not _JOINED_LETTER.match(before) and not _JOINED_LETTER.match(after)
+    return _is_word(text[offset - 1]) and _is_word(text[offset])
 
 
+@lru_cache(maxsize=4096)
 def _is_word(letter: str) -> bool:
-    return letter.isalnum() or unicodedata.category(letter).startswith("M")
+    """Whether it is part of a word that spaces set off."""
+    known = letter.isalnum() or unicodedata.category(letter).startswith("M")
+    return known and not _JOINED_LETTER.match(letter)
 
 
 def edge_punctuation(text: str, start: int, end: int) -> str:
