@@ -16,7 +16,7 @@ import torch
 from conftest import ROOT
 from hypothesis import given, settings
 from test_windows import ODD, TEXTS
-from torch import Tensor
+from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from annotations.document import Document
@@ -29,6 +29,7 @@ from inference.checkpoint_files import WEIGHTS
 from inference.config import TaggerConfig
 from inference.engines import artefacts, choice, export, onnx, openvino
 from inference.engines.engine import TARGET_TOKENS, Encode
+from inference.engines.graph import part_products
 from inference.service.batching import Shared, Turns
 from inference.tagger import Encoded, Tagger
 from inference.verification import record, verify
@@ -262,6 +263,38 @@ def test_families_can_be_exported(
         with torch.inference_mode():
             expected = model.encode(ids, mask)
         assert torch.allclose(encode(ids, mask)[mask.bool()], expected[mask.bool()], atol=1e-4)
+
+
+class Cut(nn.Module):
+    """Two products that are only cut into parts, and one that is also used whole."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.halved, self.viewed, self.whole = (nn.Linear(6, 12, bias=False) for _ in range(3))
+
+    def forward(self, given: Tensor) -> Tensor:
+        left, right = self.halved(given).split([5, 7], -1)
+        one, _, three = self.viewed(given).view(2, 4, 3, 2, 2).unbind(-3)
+        whole = self.whole(given)
+        return torch.cat([left, right.tanh(), one.flatten(2), three.flatten(2), whole, whole.chunk(2, -1)[1]], -1)
+
+
+def test_a_product_that_is_cut_becomes_a_product_for_each_part(folder: Path, tmp_path: Path) -> None:
+    import onnx as files
+    import onnxruntime
+
+    module, given = Cut().eval(), torch.randn(2, 4, 6)
+    with onnx.quiet():
+        program = torch.onnx.export(module, (given,), dynamo=True, opset_version=onnx.OPSET, verbose=False)
+    assert program is not None
+    assert part_products(program.model) == 2 and part_products(program.model) == 0
+    program.save(tmp_path / "cut.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "cut.onnx"), providers=["CPUExecutionProvider"])
+    [found] = session.run(None, {session.get_inputs()[0].name: given.numpy()})
+    assert torch.allclose(torch.from_numpy(found), module(given), atol=1e-6)
+    layers = checkpoint.load(folder)[0].encoder.config.num_hidden_layers
+    names = [node.op_type for node in files.load(artefacts.folder(folder, "onnx") / onnx.GRAPH).graph.node]
+    assert names.count("MatMul") == 7 * layers and "Split" not in names
 
 
 def test_the_fastest_that_is_there_is_taken(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

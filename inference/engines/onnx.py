@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from inference.engines.engine import Encode
+from inference.engines.graph import part_products
 
 GRAPH = "encoder.onnx"
 INPUTS = ("input_ids", "attention_mask")
@@ -58,6 +59,7 @@ def write(encoder: PreTrainedModel, path: Path) -> None:
             verbose=False,
         )
         assert program is not None
+        part_products(program.model)
         program.save(path)
 
 

@@ -1,0 +1,114 @@
+"""An exported graph made cheaper for every runtime: a product that is cut into parts becomes a product for each part.
+
+Cutting copies the whole product, and a product that is cut is fused with nothing after it. It knows ONNX operators, not
+encoders; what it does not recognize stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+
+class Part(NamedTuple):
+    """Some columns of a product."""
+
+    columns: slice
+    value: ir.Value
+    """What they are called further on."""
+    shape: list[int] | None
+    """What they are reshaped to, 0 for what stays; None where they are not."""
+
+
+def part_products(model: ir.Model) -> int:
+    """Rewrite in place each product with constant weights that is only cut into columns; how many there were."""
+    from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+    count = 0
+    for node in list(model.graph):
+        weights = _constant(node.inputs[1]) if node.op_type == "MatMul" else None
+        if weights is not None and weights.ndim == 2 and (parts := list(_parts(node.outputs[0], weights.shape[1]))):
+            _replace(node, weights, parts)
+            count += 1
+    RemoveUnusedNodesPass()(model)
+    return count
+
+
+def _replace(node: ir.Node, weights: npt.NDArray[Any], parts: list[Part]) -> None:
+    import onnx_ir as ir
+
+    graph, [given, whole] = node.graph, node.inputs
+    assert graph is not None and whole is not None
+    for number, part in enumerate(parts):
+        name = f"{whole.name}_{number}"
+        own = ir.Value(name=name, const_value=ir.tensor(np.ascontiguousarray(weights[:, part.columns]), name=name))
+        graph.register_initializer(own)
+        made = [ir.node("MatMul", [given, own])]
+        if part.shape is not None:
+            shape = ir.Value(name=f"{name}_shape", const_value=ir.tensor(np.array(part.shape), name=f"{name}_shape"))
+            graph.register_initializer(shape)
+            made.append(ir.node("Reshape", [made[0].outputs[0], shape]))
+        graph.insert_before(node, made)
+        ir.convenience.replace_all_uses_with(part.value, made[-1].outputs[0])
+
+
+def _parts(product: ir.Value, width: int) -> Iterator[Part]:
+    """The parts that a product is cut into along its last axis; none where it is used in any other way."""
+    if product.is_graph_output() or len(users := product.consumers()) != 1 or product.shape is None:
+        return
+    [user] = users
+    if user.op_type == "Split" and user.attributes.get_int("axis", 0) in (-1, len(product.shape) - 1):
+        yield from _split(user, width)
+    elif user.op_type == "Reshape":
+        yield from _unbound(user, len(product.shape))
+
+
+def _split(node: ir.Node, width: int) -> Iterator[Part]:
+    count = len(node.outputs)
+    given = _constant(node.inputs[1]) if len(node.inputs) > 1 else None
+    size = -(-width // count)
+    sizes = [min(size, width - size * place) for place in range(count)] if given is None else given.tolist()
+    for value, (start, end) in zip(node.outputs, pairwise([0, *accumulate(sizes)]), strict=True):
+        yield Part(slice(start, end), value, None)
+
+
+def _unbound(node: ir.Node, rank: int) -> Iterator[Part]:
+    """The parts of a product whose columns are seen as (parts, ...) and taken one by one."""
+    view = node.outputs[0]
+    inner = list(view.shape or [])[rank - 1 :]
+    if view.is_graph_output() or len(inner) < 2 or not all(isinstance(size, int) for size in inner):
+        return
+    count, *rest = (int(size) for size in inner)
+    width = int(np.prod(rest))
+    found = []
+    for user in view.consumers():
+        taken = _taken(user, {rank - 1, -len(inner)})
+        if taken is None:
+            return
+        place, value = taken
+        found.append(Part(slice(place * width, (place + 1) * width), value, [0] * (rank - 1) + rest))
+    yield from found if all(part.columns.stop <= count * width for part in found) else ()
+
+
+def _taken(node: ir.Node, axis: set[int]) -> tuple[int, ir.Value] | None:
+    """Which place along an axis, by either of its numbers, a node takes alone, and the value without that axis."""
+    if node.op_type != "Slice" or len(node.inputs) != 4 or len(after := node.outputs[0].consumers()) != 1:
+        return None
+    start, end, axes = (_constant(value) for value in node.inputs[1:])
+    squeezed = _constant(after[0].inputs[1]) if after[0].op_type == "Squeeze" and len(after[0].inputs) > 1 else None
+    if start is None or end is None or axes is None or squeezed is None:
+        return None
+    if not {*axes.tolist()} | {*squeezed.tolist()} <= axis or not 0 <= start[0] == end[0] - 1:
+        return None
+    return int(start[0]), after[0].outputs[0]
+
+
+def _constant(value: ir.Value | None) -> npt.NDArray[Any] | None:
+    return None if value is None or value.const_value is None else value.const_value.numpy()
