@@ -34,7 +34,11 @@ def part_products(model: ir.Model) -> int:
     count = 0
     for node in list(model.graph):
         weights = _constant(node.inputs[1]) if node.op_type == "MatMul" else None
-        if weights is not None and weights.ndim == 2 and (parts := list(_parts(node.outputs[0], weights.shape[1]))):
+        if weights is None or weights.ndim != 2:
+            continue
+        parts = list(_parts(node.outputs[0], weights.shape[1]))
+        # What the graph itself gives must keep its name.
+        if parts and not any(part.value.is_graph_output() for part in parts):
             _replace(node, weights, parts)
             count += 1
     RemoveUnusedNodesPass()(model)
