@@ -31,6 +31,7 @@ from inference.engines import artefacts, choice, export, onnx, openvino
 from inference.engines.engine import TARGET_TOKENS, Encode
 from inference.engines.graph import part_products
 from inference.service.batching import Shared, Turns
+from inference.service.models import Models
 from inference.tagger import Encoded, Tagger
 from inference.verification import record, verify
 from training.cli import app
@@ -213,6 +214,23 @@ def test_a_service_reads_side_by_side_in_turns(
     assert labels(tagger.tag_all(many)) == wanted and engine._several is not None
     assert [turn for _, turn in held] == list(range(1, 1 + count // 4)) and sum(size for size, _ in held) == count
     assert min(size for size, _ in held) >= 4, "no batch is left to be shared by all cores"
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_a_service_reads_side_by_side_from_a_copy_that_is_gone(
+    name: str,
+    folder: Path,
+    gold: list[Document],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    served = Models(folder, name, lambda _: None).current.tagger
+    many = bare(gold)
+    assert len(served.read(many)[1]) >= served.engine.at_once == 4
+    assert labels(served.tag_all(many)) == labels(Tagger.load(folder, engine=name).tag_all(many))
+    assert not caplog.records, "all batches were read one after another"
+    assert served.engine.at_once == 4
 
 
 def _another(place: Path) -> None:

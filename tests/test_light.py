@@ -104,13 +104,19 @@ def test_every_base_dependency_is_used() -> None:
     assert base <= used
 
 
-def test_the_command_lets_no_thread_spin_for_long() -> None:
+COMMANDS = {
+    "the command": "import training.cli as cli\ncli.app = seen\ncli.main()",
+    "the service": "import inference.service.__main__ as it\nit.argparse.ArgumentParser = seen\nit.main()",
+}
+
+
+@pytest.mark.parametrize("code", COMMANDS.values(), ids=COMMANDS)
+def test_the_commands_let_no_thread_spin_for_long(code: str) -> None:
     """Set before torch is loaded, which reads it once; whoever set it keeps it."""
-    code = (
-        "import os, sys\nimport training.cli as cli\n"
-        "cli.app = lambda: print(os.environ['GOMP_SPINCOUNT'], 'torch' in sys.modules)\ncli.main()"
+    seen = (
+        "import os, sys\ndef seen(**_):\n    sys.exit(f\"{os.environ['GOMP_SPINCOUNT']} {'torch' in sys.modules}\")\n"
     )
     plain = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
     for env, expected in ((plain, "10000 False"), ({**plain, "GOMP_SPINCOUNT": "7"}, "7 False")):
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True)
-        assert done.stdout.strip() == expected
+        done = subprocess.run([sys.executable, "-c", seen + code], capture_output=True, text=True, env=env)
+        assert done.stderr.strip() == expected

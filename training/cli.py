@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from inference.openmp import wait_briefly
 from training.commands.evaluation import compare, crossval, evaluate, learning_curve
 from training.commands.export import export
 from training.commands.labels import labels
@@ -167,7 +167,5 @@ app.command()(reported(sweep))
 
 def main() -> None:
     """Entry point of the command."""
-    # OpenMP's threads wait for each other by spinning. Where another process wants a core too, that takes the core from the very
-    # thread that is waited for: training beside one busy process was twenty times slower. Read when torch is loaded.
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    wait_briefly()
     app()

@@ -58,6 +58,10 @@ class Engine:
         share = tokens // self.at_once
         return min(most, share) if self.at_once > 1 and share >= LEAST else most
 
+    def load_all(self) -> None:
+        """Load now what would be loaded when it is first needed; afterwards the engine's files may go."""
+        self._one_core()
+
     def answers(self, batches: Sequence[Batch]) -> list[Logits]:
         """The answer to each batch. Many are encoded side by side, each by one core: cores that share one wait for each other."""
         cores = torch.get_num_threads()

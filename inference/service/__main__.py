@@ -7,12 +7,14 @@ import sys
 from pathlib import Path
 
 from annotations.errors import StandpointError, to_install
+from inference.openmp import wait_briefly
 
 PACKAGES = ("fastapi", "starlette", "uvicorn", "prometheus_client")
 
 
 def main() -> int:
     """Serve; returns the exit status."""
+    wait_briefly()
     parser = argparse.ArgumentParser(prog="python -m inference.service", description="Serve a checkpoint over HTTP.")
     parser.add_argument("checkpoint", type=Path, help="checkpoint folder, or model store")
     parser.add_argument("settings", nargs="*", help="settings to override, such as port=8081 limits.body_mb=4")

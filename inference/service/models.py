@@ -129,6 +129,7 @@ class Models:
             if problems := damages(place):
                 raise CheckpointError(folder, problems)
             tagger = Tagger.load(place, engine=self.engine)
+            tagger.engine.load_all()
             tagger.tag(TEXT, target="It is so.")
             identity, artefact = version(place), artefacts.content(place, tagger.engine.name)
             if not _complete(folder) or version(folder) != identity:
