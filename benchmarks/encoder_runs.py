@@ -137,7 +137,11 @@ def defaults() -> str:
     """A hash of the product's default settings and of what its recipe chooses."""
     schema = RunConfig.model_json_schema()
     # What is off unless it is asked for changes no default.
-    del schema["properties"]["self_training"], schema["$defs"]["SelfTrainingConfig"]
+    del (
+        schema["properties"]["self_training"],
+        schema["$defs"]["SelfTrainingConfig"],
+        schema["properties"]["frozen_layers"],
+    )
     values = [schema, SIZES, FAMILIES]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 

@@ -39,6 +39,7 @@ from recipe_variants import (
     chained,
     copied,
     distilled,
+    frozen,
     in_other_case,
     optimizer,
     passes,
@@ -79,6 +80,9 @@ BOTH: dict[str, Learn] = {
     "layer-wise decay and 15% masked in half the passes": slower_below(0.8, 0.5, token_masking=0.15),
     "layer-wise decay and 15% masked in batches of 512": slower_below(0.8, token_masking=0.15, batch_tokens=512),
     "layer-wise decay and 15% masked in batches of 256": slower_below(0.8, token_masking=0.15, batch_tokens=256),
+    "3 layers frozen": frozen(3, 1),
+    "3 layers frozen at twice the rate": frozen(3, 2),
+    "4 layers frozen": frozen(4, 1),
     "batches of 256": with_settings(batch_tokens=256),
     "encoder's rate halved": optimizer(lr=0.5),
     "batches of 512": with_settings(batch_tokens=512),
@@ -244,7 +248,8 @@ def main(given: Sequence[str] | None = None) -> None:
             "says how much a gain differs from set to set as well. Seconds are of all cores together. Learned from / scored "
             f"on: {learned}."
         )
-        alone = " --finished" if arguments.finished else ""
+        alone = f' --choices "{arguments.choices}"' if arguments.choices else ""
+        alone += " --finished" if arguments.finished else ""
         command = (
             f"python benchmarks/recipe_choices.py --data DATA --lines {arguments.lines} --save {arguments.save}{alone}"
         )

@@ -71,6 +71,17 @@ def slower_below(factor: float, share_of_passes: float = 1, **values: Any) -> Le
     return changed(change)
 
 
+def frozen(layers: int, rate: float) -> Learn:
+    """The product's training with the lowest layers as they are, and the rate of the others so many times as high."""
+
+    def change(config: RunConfig) -> RunConfig:
+        assert config.optimizer.lr is not None
+        rates = config.optimizer.model_copy(update={"lr": config.optimizer.lr * rate, "layer_decay": 0.8})
+        return config.model_copy(update={"optimizer": rates, "token_masking": 0.15, "frozen_layers": layers})
+
+    return changed(change)
+
+
 def passes(factor: float) -> Learn:
     """The product's training with so many times the passes."""
     return changed(lambda config: with_passes(config, factor))

@@ -20,7 +20,8 @@ from inference.config import TaggerConfig
 from inference.tagger import Tagger
 from inference.windows import encode
 from training.config import RunConfig
-from training.trainer import fine_tune, layers_below_top, plain_attention
+from training.depth import layers_below_top
+from training.trainer import fine_tune, plain_attention
 
 BERT = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
 DEBERTA = {

@@ -87,21 +87,15 @@ def test_the_table_from_end_to_end(tiny: Path, data: Path, tmp_path: Path, capsy
     captured = capsys.readouterr()
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in captured.out.splitlines()]
     precision = "bf16" if has_bf16() else "fp32"
-    part, ours = f"standpoint, 50% of the tokens, {precision}", f"standpoint, {precision}"
-    assert [line[:2] for line in lines[2:]] == [
-        ["articles", "transformers' example, fp32"],
-        ["articles", part],
-        ["articles", ours],
-        ["sentences", "transformers' example, fp32"],
-        ["sentences", part],
-        ["sentences", ours],
-    ]
+    ours = ["standpoint, 50% of the tokens", "standpoint", training_throughput.FROZEN]
+    names = ["transformers' example, fp32", *(f"{name}, {precision}" for name in ours)]
+    assert [line[:2] for line in lines[2:]] == [[shape, name] for shape in ("articles", "sentences") for name in names]
     assert all(len(line) == len(lines[0]) for line in lines)
-    assert lines[2][3] == lines[5][3] == "1.00 (1.00–1.00)"
+    assert lines[2][3] == lines[6][3] == "1.00 (1.00–1.00)"
     found = json.loads((tmp_path / "table.json").read_text())["rows"]
-    assert len(found) == 2 * 2 * 3
-    for theirs, half, whole in zip(found[::3], found[1::3], found[2::3], strict=True):
-        assert whole["tokens"] == pytest.approx(theirs["tokens"], abs=1)
+    assert len(found) == 2 * 2 * 4
+    for theirs, half, whole, frozen in zip(*(found[place::4] for place in range(4)), strict=True):
+        assert whole["tokens"] == frozen["tokens"] == pytest.approx(theirs["tokens"], abs=1)
         assert half["tokens"] == pytest.approx(theirs["tokens"] / 2, abs=1)
     assert captured.out.strip() in (tmp_path / "table.md").read_text()
     assert "GFLOP/s: fp32" in (tmp_path / "table.md").read_text()

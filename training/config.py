@@ -132,6 +132,8 @@ class RunConfig(Config):
     """Tokens a step and process, padding included: windows of similar length, as many as fit."""
     optimizer: OptimizerConfig = OptimizerConfig()
     """Learning rates."""
+    frozen_layers: int = Field(default=0, ge=0)
+    """The encoder's embeddings and so many of its lowest layers stay as they are, which makes training cheaper."""
     lora: LoraConfig | None = None
     """Train adapters instead of the encoder's own weights; needs the extra `lora`."""
     self_training: SelfTrainingConfig | None = None

@@ -6,7 +6,6 @@ It knows how to train. Run folders, reports and folds are made elsewhere.
 from __future__ import annotations
 
 import logging
-import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from inference.tagger import Tagger
 from training.batching import EpochLoader, TokenBatches
 from training.config import RunConfig
 from training.data import collate_rows, dataset, keep_words
+from training.depth import freeze, layers_below_top, thaw
 from training.folds import learnable
 from training.lora import ADAPTER, adapt, merge, require_peft
 from training.masking import TokenMasking
@@ -37,9 +37,6 @@ from training.recipe import TINY, completed, resolved
 from training.safeguards import PART, LossCheck, last_checkpoint, saving, take_place
 from training.sharding import gathered, prepare
 from training.tracking import TENSORBOARD, event_writers, require_trackers
-
-LAYER = re.compile(r"^encoder\.(?:.+\.)?layers?\.(\d+)\.")
-"""The place of a parameter's layer in its name, in BERT's family and in ModernBERT's."""
 
 _logger = logging.getLogger(__name__)
 REHEARSED = 100
@@ -148,14 +145,6 @@ class LayerTrainer(Trainer):
             take_place(folder, self.args.save_total_limit)
 
 
-def layers_below_top(name: str, layers: int) -> int:
-    """How far a parameter lies below the encoder's last layer, by its name: embeddings below the first, what follows the
-    layers or belongs to all of them beside the last (Howard and Ruder, 2018, discriminative fine-tuning)."""
-    if found := LAYER.match(name):
-        return layers - 1 - int(found[1])
-    return layers if name.startswith("encoder.") and "embeddings" in name else 0
-
-
 def fine_tune(config: RunConfig, documents: Sequence[Document], folder: Path, *, events: Path | None = None) -> Tagger:
     """Train a tagger on documents; an interrupted run in the same folder goes on from its last checkpoint.
 
@@ -164,7 +153,7 @@ def fine_tune(config: RunConfig, documents: Sequence[Document], folder: Path, *,
 
     Raises:
         CheckpointError: the encoder cannot be used.
-        ConfigError: peft is asked for and not there, or the network cannot be compiled here.
+        ConfigError: peft is asked for and not there, so many layers cannot be frozen, or the network cannot be compiled here.
         DocumentError: the documents hold nothing to learn.
         TrainingError: training diverged, or a checkpoint cannot be written.
     """
@@ -174,6 +163,7 @@ def fine_tune(config: RunConfig, documents: Sequence[Document], folder: Path, *,
     model, tokenizer = from_encoder(config.encoder, config.tagger, config.dropout)
     if config.lora is not None:
         adapt(model, config.lora)
+    freeze(model, config.frozen_layers)
     data = dataset(documents, tokenizer, config.tagger)
     trainer = trainer_for(config, model, tokenizer, data, folder)
     for writer in event_writers(config.trainer, events) if events else []:
@@ -187,6 +177,7 @@ def fine_tune(config: RunConfig, documents: Sequence[Document], folder: Path, *,
     trained: StandpointModel = trainer.accelerator.unwrap_model(gathered(trainer), keep_fp32_wrapper=False)
     trainer.check.require_sound(trained, trainer.state.global_step)
     merge(trained)
+    thaw(trained)
     return Tagger(trained.float(), tokenizer, config.tagger)
 
 
@@ -247,6 +238,10 @@ def check_arguments(config: RunConfig, folder: Path) -> None:
         require_peft()
         if config.trainer.get("fsdp"):
             raise ConfigError("lora", "does not go with trainer.fsdp; take one of them out")
+    if config.frozen_layers and (
+        other := "lora" if config.lora is not None else "trainer.fsdp" if config.trainer.get("fsdp") else ""
+    ):
+        raise ConfigError("frozen_layers", f"does not go with {other}; take one of them out")
     doing = "TrainingArguments refuses it"
     try:
         # Whether a value of `trainer` is refused depends on no rate, and the encoder may be one that cannot be looked at.

@@ -18,6 +18,7 @@ from annotations.reading import bare_documents
 from inference.checkpoint import UNUSABLE, encoder_tokenizer, from_encoder
 from inference.model import StandpointModel
 from training.config import RunConfig, SelfTrainingConfig
+from training.depth import freeze
 from training.folds import apart
 from training.lora import adapt
 from training.preflight.config import Finding, Settings, findings, folder_problems, load_settings
@@ -151,6 +152,7 @@ def _look_at_encoder(
         model, tokenizer = from_encoder(config.encoder, config.tagger, config.dropout)
         if config.lora is not None:
             adapt(model, config.lora)
+        freeze(model, config.frozen_layers)
         return model, tokenizer
     except (CheckpointError, ConfigError) as error:
         found.refuse(error)
