@@ -1,11 +1,11 @@
 """How fast we train: real tokens a second beside transformers' own token-classification example on the same encoder and data.
 
 In one run on one machine: the example at its defaults (batches of 8 in random order, fp32, three passes), then ours as
-`standpoint train` does it, for the same number of tokens and, to compare at equal F1, for parts of it; 2,500 sentences of
-CoNLL-2003, once as whole articles and once sentence by sentence, scored on 1,500 of eng.testa. A token counts once a pass, with
-what it costs to read it: padding, context and special tokens do not count. Times are of whole steps, data and optimizer
-included, after the first few. Finished runs are kept in RUNS, so the same command goes on where an earlier one ended; other code
-or another machine needs an empty one.
+`standpoint train` does it, for the same number of tokens, for parts of it, to compare at equal F1, and with most of the
+encoder frozen; 2,500 sentences of CoNLL-2003, once as whole articles and once sentence by sentence, scored on 1,500 of
+eng.testa. A token counts once a pass, with what it costs to read it: padding, context and special tokens do not count. Times
+are of whole steps, data and optimizer included, after the first few. Finished runs are kept in RUNS, so the same command goes
+on where an earlier one ended; other code or another machine needs an empty one.
 
 Run: python benchmarks/training_throughput.py --data DATA --save benchmarks/results/training_throughput
      python benchmarks/training_throughput.py --data DATA --profile
