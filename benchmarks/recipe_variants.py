@@ -23,6 +23,7 @@ from transformers import TrainerCallback
 from annotations.document import Document, Span
 from annotations.storage import write_jsonl
 from inference import decoding
+from inference.checkpoint import encoder_config
 from inference.decoding import Answer
 from inference.tagger import Tagger
 from inference.windows import Window
@@ -71,12 +72,13 @@ def slower_below(factor: float, share_of_passes: float = 1, **values: Any) -> Le
     return changed(change)
 
 
-def frozen(layers: int, rate: float) -> Learn:
-    """The product's training with the lowest layers as they are, and the rate of the others so many times as high."""
+def frozen(share: float, rate: float) -> Learn:
+    """The product's training with that share of the layers, the lowest, frozen, and the rate so many times as high."""
 
     def change(config: RunConfig) -> RunConfig:
         assert config.optimizer.lr is not None
         rates = config.optimizer.model_copy(update={"lr": config.optimizer.lr * rate, "layer_decay": 0.8})
+        layers = round(share * encoder_config(config.encoder).num_hidden_layers)
         return config.model_copy(update={"optimizer": rates, "token_masking": 0.15, "frozen_layers": layers})
 
     return changed(change)
