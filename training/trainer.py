@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -160,10 +161,7 @@ def fine_tune(config: RunConfig, documents: Sequence[Document], folder: Path, *,
     _require_labels(documents, config)
     config = resolved(_with_words(config, documents))
     set_seed(config.seed)
-    model, tokenizer = from_encoder(config.encoder, config.tagger, config.dropout)
-    if config.lora is not None:
-        adapt(model, config.lora)
-    freeze(model, config.frozen_layers)
+    model, tokenizer = network(config)
     data = dataset(documents, tokenizer, config.tagger)
     trainer = trainer_for(config, model, tokenizer, data, folder)
     for writer in event_writers(config.trainer, events) if events else []:
@@ -179,6 +177,20 @@ def fine_tune(config: RunConfig, documents: Sequence[Document], folder: Path, *,
     merge(trained)
     thaw(trained)
     return Tagger(trained.float(), tokenizer, config.tagger)
+
+
+def network(config: RunConfig) -> tuple[StandpointModel, PreTrainedTokenizerBase]:
+    """What a config trains, with adapters or with layers frozen where it asks for that, and the tokenizer.
+
+    Raises:
+        CheckpointError: the encoder cannot be used.
+        ConfigError: peft is asked for and not there, its targets are none, or so many layers cannot be frozen.
+    """
+    model, tokenizer = from_encoder(config.encoder, config.tagger, config.dropout)
+    if config.lora is not None:
+        adapt(model, config.lora)
+    freeze(model, config.frozen_layers)
+    return model, tokenizer
 
 
 @contextmanager
@@ -236,12 +248,13 @@ def check_arguments(config: RunConfig, folder: Path) -> None:
     require_trackers(config.trainer)
     if config.lora is not None:
         require_peft()
-        if config.trainer.get("fsdp"):
-            raise ConfigError("lora", "does not go with trainer.fsdp; take one of them out")
-    if config.frozen_layers and (
-        other := "lora" if config.lora is not None else "trainer.fsdp" if config.trainer.get("fsdp") else ""
-    ):
-        raise ConfigError("frozen_layers", f"does not go with {other}; take one of them out")
+    asked = {
+        "frozen_layers": config.frozen_layers > 0,
+        "lora": config.lora is not None,
+        "trainer.fsdp": bool(config.trainer.get("fsdp")),
+    }
+    for one, other in combinations([name for name, wanted in asked.items() if wanted], 2):
+        raise ConfigError(one, f"does not go with {other}; take one of them out")
     doing = "TrainingArguments refuses it"
     try:
         # Whether a value of `trainer` is refused depends on no rate, and the encoder may be one that cannot be looked at.

@@ -15,12 +15,10 @@ from transformers import PreTrainedTokenizerBase
 
 from annotations.errors import CheckpointError, ConfigError, DocumentError, InputError
 from annotations.reading import bare_documents
-from inference.checkpoint import UNUSABLE, encoder_tokenizer, from_encoder
+from inference.checkpoint import UNUSABLE, encoder_tokenizer
 from inference.model import StandpointModel
 from training.config import RunConfig, SelfTrainingConfig
-from training.depth import freeze
 from training.folds import apart
-from training.lora import adapt
 from training.preflight.config import Finding, Settings, findings, folder_problems, load_settings
 from training.preflight.cost import cost_facts
 from training.preflight.data import (
@@ -38,7 +36,7 @@ from training.preflight.data import (
 )
 from training.preflight.tokens import encode_each, token_facts, token_warnings
 from training.recipe import completed, look_at, recipe_facts, recipe_for
-from training.trainer import check_arguments
+from training.trainer import check_arguments, network
 from training.unlabelled import further_texts
 
 
@@ -145,15 +143,11 @@ def _unreadable(settings: Settings, config: RunConfig) -> list[Finding]:
 def _look_at_encoder(
     settings: Settings, config: RunConfig, found: Preflight
 ) -> tuple[StandpointModel | None, PreTrainedTokenizerBase | None]:
-    """The model, with adapters where the config asks for them, and the tokenizer, each as far as it can be had."""
+    """The model as it would be trained, and the tokenizer, each as far as it can be had."""
     if not settings.stands("encoder"):
         return None, None
     try:
-        model, tokenizer = from_encoder(config.encoder, config.tagger, config.dropout)
-        if config.lora is not None:
-            adapt(model, config.lora)
-        freeze(model, config.frozen_layers)
-        return model, tokenizer
+        return network(config)
     except (CheckpointError, ConfigError) as error:
         found.refuse(error)
     # An encoder that cannot be loaded, or is too short, may still have a tokenizer to look at the texts with.
