@@ -248,7 +248,11 @@ def main(given: Sequence[str] | None = None) -> None:
             "says how much a gain differs from set to set as well. Seconds are of all cores together. Learned from / scored "
             f"on: {learned}."
         )
-        alone = f' --choices "{arguments.choices}"' if arguments.choices else ""
+        alone = (
+            f' --seeds {",".join(map(str, arguments.seeds))} --choices "{arguments.choices}"'
+            if arguments.choices
+            else ""
+        )
         alone += " --finished" if arguments.finished else ""
         command = (
             f"python benchmarks/recipe_choices.py --data DATA --lines {arguments.lines} --save {arguments.save}{alone}"
