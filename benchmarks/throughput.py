@@ -30,7 +30,6 @@ from transformers import pipeline
 from annotations.document import Document
 from annotations.reading import annotated_documents
 from annotations.sentences import sentences
-from inference.batches import padding
 from inference.engines.choice import ENGINES, hindrance
 from inference.engines.export import export
 from inference.interop.hf import to_hf
@@ -144,7 +143,7 @@ def timed(contenders: dict[str, Contender], texts: Sequence[str], tokens: int, r
 def padding_share(tagger: Tagger, texts: Sequence[str]) -> float:
     """Tokens of padding that the tagger's batches add, for each token of the windows."""
     windows = tagger.encode([Document(id="text", text=text) for text in texts])
-    return padding(windows, tagger.budget(windows)) / sum(len(window.ids) for window in windows)
+    return tagger.padding(windows) / sum(len(window.ids) for window in windows)
 
 
 def agreement(wanted: Spans, found: Spans | None) -> float | None:

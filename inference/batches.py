@@ -43,12 +43,17 @@ class Batch:
         return {name: getattr(self, name) for name in names}
 
 
-def batches(windows: Sequence[Window], budget: int, pad: int) -> Iterator[Batch]:
-    """Windows of similar length together, as many as fit into a budget of padded tokens."""
+def batches(windows: Sequence[Window], budget: int, pad: int, step: int = 1) -> Iterator[Batch]:
+    """Windows of similar length together, as many as fit into a budget of padded tokens; widths are multiples of `step`."""
     order = sorted(range(len(windows)), key=lambda place: len(windows[place].ids), reverse=True)
     places = iter(order)
-    for size in batch_sizes([len(windows[place].ids) for place in order], budget):
-        yield collate(windows, list(islice(places, size)), pad)
+    for size in batch_sizes([rounded(len(windows[place].ids), step) for place in order], budget):
+        yield collate(windows, list(islice(places, size)), pad, step)
+
+
+def rounded(length: int, step: int) -> int:
+    """The length, or the next larger multiple of the step."""
+    return -(-length // step) * step
 
 
 def batch_sizes(lengths: Sequence[int], budget: int) -> list[int]:
@@ -61,20 +66,21 @@ def batch_sizes(lengths: Sequence[int], budget: int) -> list[int]:
     return sizes
 
 
-def padding(windows: Sequence[Window], budget: int) -> int:
-    """How many tokens of padding `batches` adds to some windows within a budget."""
+def padding(windows: Sequence[Window], budget: int, step: int = 1) -> int:
+    """How many tokens of padding `batches` adds to some windows."""
     lengths = sorted((len(window.ids) for window in windows), reverse=True)
+    widths = [rounded(length, step) for length in lengths]
     added = start = 0
-    for size in batch_sizes(lengths, budget):
-        added += size * lengths[start] - sum(lengths[start : start + size])
+    for size in batch_sizes(widths, budget):
+        added += size * widths[start] - sum(lengths[start : start + size])
         start += size
     return added
 
 
-def collate(windows: Sequence[Window], places: Sequence[int], pad: int) -> Batch:
-    """The windows at `places` as one batch."""
+def collate(windows: Sequence[Window], places: Sequence[int], pad: int, step: int = 1) -> Batch:
+    """The windows at `places` as one batch; its width and that of the targets are multiples of `step`."""
     chosen = [windows[place] for place in places]
-    width = max(len(window.ids) for window in chosen)
+    width = rounded(max(len(window.ids) for window in chosen), step)
     units: list[list[int]] = []
     targets: dict[tuple[int, ...], int] = {}
     pairs: list[tuple[int, int]] = []
@@ -85,8 +91,8 @@ def collate(windows: Sequence[Window], places: Sequence[int], pad: int) -> Batch
             pairs += [(len(units), target) for target in own]
             rows += [(document, unit.sentence) for document in window.documents]
             units.append(list(range(line * width + unit.start, line * width + unit.end)))
-    ids, mask = _pad([window.ids for window in chosen], pad)
-    target_ids, target_mask = _pad([list(target) for target in targets], pad)
+    ids, mask = _pad([window.ids for window in chosen], pad, step)
+    target_ids, target_mask = _pad([list(target) for target in targets], pad, step)
     return Batch(
         input_ids=ids,
         attention_mask=mask,
@@ -99,9 +105,9 @@ def collate(windows: Sequence[Window], places: Sequence[int], pad: int) -> Batch
     )
 
 
-def _pad(rows: list[list[int]], fill: int) -> tuple[Tensor, Tensor]:
-    """Rows padded on the right, and a mask of what is real. Shape: both (rows, longest), int64."""
-    width = max(map(len, rows), default=1)
+def _pad(rows: list[list[int]], fill: int, step: int = 1) -> tuple[Tensor, Tensor]:
+    """Rows padded on the right, and a mask of what is real. Shape: both (rows, longest, rounded), int64."""
+    width = rounded(max(map(len, rows), default=1), step)
     ids = torch.full((len(rows), width), fill, dtype=torch.int64)
     mask = torch.zeros((len(rows), width), dtype=torch.int64)
     for number, row in enumerate(rows):

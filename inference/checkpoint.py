@@ -24,7 +24,7 @@ from annotations.errors import CheckpointError, ConfigError, first_line
 from inference import hub
 from inference.checkpoint_files import DEFAULT_ENCODER, NEEDED, READER, encoder_location, parts, write_manifest
 from inference.config import TaggerConfig
-from inference.model import StandpointConfig, StandpointModel
+from inference.model import StandpointConfig, StandpointModel, longest_input
 
 UNUSABLE = (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError)
 """What transformers raises for a model or tokenizer that is missing, broken, or needs a package that is not there."""
@@ -171,7 +171,7 @@ def _is_tagger(where: str) -> bool:
 def _misfits(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: TaggerConfig) -> Iterator[str]:
     if not tokenizer.is_fast:
         yield "has no fast tokenizer, so no character offsets; convert its tokenizer to tokenizer.json"
-    positions = _positions(encoder)
+    positions = longest_input(encoder)
     if positions and config.window.tokens > positions:
         yield f"reads at most {positions} tokens; set window.tokens to that or less (now {config.window.tokens})"
     if positions and config.label_schema.targeted and config.window.target_tokens > positions:
@@ -180,11 +180,3 @@ def _misfits(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, confi
         yield "has a tokenizer without a padding token; set pad_token in its tokenizer_config.json"
     if config.label_schema.targeted and encoder.config.hidden_size % config.reader.heads:
         yield f"is {encoder.config.hidden_size} wide; set reader.heads to a divisor (now {config.reader.heads})"
-
-
-def _positions(encoder: PreTrainedModel) -> int | None:
-    """The longest input an encoder reads; RoBERTa's family gives its first positions to padding."""
-    positions: int | None = getattr(encoder.config, "max_position_embeddings", None)
-    table = getattr(getattr(encoder, "embeddings", None), "position_embeddings", None)
-    reserved = getattr(table, "padding_idx", None)
-    return positions - reserved - 1 if positions and reserved is not None else positions

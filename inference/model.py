@@ -219,5 +219,13 @@ class StandpointModel(PreTrainedModel):
         return torch.cat(parts)[order.argsort()]
 
 
+def longest_input(encoder: PreTrainedModel) -> int | None:
+    """So many tokens an encoder reads at most; RoBERTa's family gives its first positions to padding."""
+    positions: int | None = getattr(encoder.config, "max_position_embeddings", None)
+    table = getattr(getattr(encoder, "embeddings", None), "position_embeddings", None)
+    reserved = getattr(table, "padding_idx", None)
+    return positions - reserved - 1 if positions and reserved is not None else positions
+
+
 def _heads(width: int, sizes: dict[str, int]) -> nn.ModuleDict:
     return nn.ModuleDict({name: nn.Linear(width, size) for name, size in sizes.items()})

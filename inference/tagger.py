@@ -13,7 +13,7 @@ from annotations.document import Document, FrozenDict, claim
 from annotations.errors import DocumentError
 from annotations.schema import Schema
 from inference import checkpoint
-from inference.batches import batches
+from inference.batches import Batch, batches, padding
 from inference.config import TaggerConfig
 from inference.decoding import Answer, decode
 from inference.engines.choice import AUTO, make
@@ -106,8 +106,16 @@ class Tagger:
 
     def answer(self, windows: Sequence[Window]) -> list[Answer]:
         """The network's answer to each batch of some windows."""
-        made = list(batches(windows, self.budget(windows), self.tokenizer.pad_token_id))
+        made = self.batches(windows)
         return list(zip(made, self.engine.answers(made), strict=True))
+
+    def batches(self, windows: Sequence[Window]) -> list[Batch]:
+        """Some windows in the batches that suit the engine."""
+        return list(batches(windows, self.budget(windows), self.tokenizer.pad_token_id, self.engine.step))
+
+    def padding(self, windows: Sequence[Window]) -> int:
+        """How many tokens of padding are read with some windows."""
+        return padding(windows, self.budget(windows), self.engine.step)
 
     def budget(self, windows: Sequence[Window]) -> int:
         """How many padded tokens a batch of these windows has at most: the config's, or fewer where cores would be idle."""

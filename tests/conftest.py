@@ -150,7 +150,7 @@ def make_encoder(folder: Path, architecture: str) -> Path:
     config = AutoConfig.for_model(
         architecture,
         vocab_size=len(tokenizer),
-        max_position_embeddings=300,
+        max_position_embeddings=304,
         pad_token_id=tokenizer.pad_token_id,
         **sizes,
         **own,

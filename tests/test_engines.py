@@ -28,7 +28,7 @@ from inference.checkpoint import from_encoder
 from inference.checkpoint_files import WEIGHTS
 from inference.config import TaggerConfig
 from inference.engines import artefacts, choice, export, onnx, openvino
-from inference.engines.engine import TARGET_TOKENS, Encode
+from inference.engines.engine import TARGET_TOKENS, Encode, Engine
 from inference.engines.graph import part_products
 from inference.service.batching import Shared, Turns
 from inference.service.models import Models
@@ -198,6 +198,35 @@ def test_a_few_windows_are_shared_out_among_the_cores(folder: Path, monkeypatch:
     some = [Document(id=str(number), text=f"{number} {text[:120]}") for number in range(6)]
     assert len(exported.read(some)[1]) > len(plain.read(some)[1])
     assert labels(exported.tag_all(some)) == labels(plain.tag_all(some))
+
+
+def test_few_documents_are_measured_on_the_same_batches(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    made = shutil.copytree(folder, tmp_path / "made")
+    plain = Tagger.load(made, engine="torch")
+    some = [Document(id=str(n), text=f"{n}. He came from Kabul, and met her.", target="A claim.") for n in range(30)]
+    own = plain.tag_all(some)
+    assert len(plain.read(own)[1]) < len(Tagger.load(made, engine="openvino").read(own)[1])
+    found = export.export(made, "openvino", own)
+    assert found.documents == len(some) and found.different == 0
+
+
+def test_widths_are_those_that_an_engine_reads_fast_and_the_encoder_at_all(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, exported = (Tagger.load(folder, engine=name) for name in ("torch", "openvino"))
+    some = [Document(id="a", text="Kabul. " * 7, target="He came."), Document(id="b", text="He came from Kabul.")]
+    shapes = [
+        {tensor.shape[1] for batch, _ in one.read(some)[1] for tensor in (batch.input_ids, batch.target_ids)}
+        for one in (plain, exported)
+    ]
+    assert any(width % 8 for width in shapes[0]) and not any(width % 8 for width in shapes[1])
+    assert labels(exported.tag_all(some)) == labels(plain.tag_all(some))
+    for most, step in ((512, 8), (300, 1)):
+        monkeypatch.setattr(plain.engine.model.encoder.config, "max_position_embeddings", most)
+        assert Engine(plain.engine.model, step=8).step == step
 
 
 def test_a_service_reads_side_by_side_in_turns(

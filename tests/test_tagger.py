@@ -194,8 +194,15 @@ def test_a_checkpoint_does_not_tell_where_its_encoder_lay(model: Path, encoders:
     assert not [path.name for path in model.iterdir() if known.encode() in path.read_bytes()]
 
 
-@given(texts=st.lists(TEXTS, min_size=1, max_size=8), budget=st.integers(16, 600))
-def test_padding_is_counted_as_batches_have_it(tagger: Tagger, texts: list[str], budget: int) -> None:
-    windows = tagger.encode([Document(id=str(number), text=text) for number, text in enumerate(texts)])
-    masks = [batch.attention_mask for batch in batches(windows, budget, 0)]
-    assert padding(windows, budget) == sum(int((mask == 0).sum()) for mask in masks)
+@given(texts=st.lists(TEXTS, min_size=1, max_size=8), budget=st.integers(16, 600), step=st.sampled_from([1, 8]))
+def test_padding_is_counted_as_batches_have_it(tagger: Tagger, texts: list[str], budget: int, step: int) -> None:
+    windows = tagger.encode(
+        [Document(id=str(number), text=text, target="A claim.") for number, text in enumerate(texts)]
+    )
+    made = list(batches(windows, budget, 0, step))
+    masks = [batch.attention_mask for batch in made]
+    assert padding(windows, budget, step) == sum(int((mask == 0).sum()) for mask in masks)
+    assert sorted(place for batch in made for place in batch.windows) == list(range(len(windows)))
+    for batch in made:
+        assert batch.input_ids.shape[1] % step == batch.target_ids.shape[1] % step == 0
+        assert batch.input_ids.numel() <= budget or len(batch.windows) == 1

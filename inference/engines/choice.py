@@ -39,6 +39,8 @@ class Kind(NamedTuple):
     """Whether it needs a processor that computes in bfloat16."""
     gpu: bool = False
     """Whether it needs a GPU."""
+    step: int = 1
+    """Widths of batches are to be multiples of this."""
 
 
 def _onnx(folder: Path, streams: int) -> Encode:
@@ -67,9 +69,10 @@ def _openvino_int8(folder: Path, streams: int) -> Encode:
 
 ENGINES = {
     "cuda-bf16": Kind("torch", None, gpu=True),
-    "openvino-int8": Kind("openvino", _openvino_int8, bits8=True),
-    "openvino-bf16": Kind("openvino", _openvino_bf16, bf16=True),
-    "openvino": Kind("openvino", _openvino, exact=True),
+    # OpenVINO prepares itself for the shape of a batch when it first meets it, for longer than a text takes to be read.
+    "openvino-int8": Kind("openvino", _openvino_int8, bits8=True, step=8),
+    "openvino-bf16": Kind("openvino", _openvino_bf16, bf16=True, step=8),
+    "openvino": Kind("openvino", _openvino, exact=True, step=8),
     "onnx": Kind("onnxruntime", _onnx, exact=True),
     "onnx-int8": Kind("onnxruntime", _onnx, bits8=True),
     "torch": Kind("torch", None, exact=True),
@@ -144,7 +147,7 @@ def _ready(path: str | Path, name: str) -> bool:
 
 
 def _engine(path: str | Path, model: StandpointModel, name: str) -> Engine:
-    load = ENGINES[name].load
+    load, step = ENGINES[name].load, ENGINES[name].step
     if load is None:
         if name != "torch":
             model.encoder.bfloat16()
@@ -153,7 +156,7 @@ def _engine(path: str | Path, model: StandpointModel, name: str) -> Engine:
         return Engine(model, name=name)
     place = artefacts.folder(path, name)
     try:
-        return Engine(model, name=name, load=_Artefact(place, load, artefacts.files(place)))
+        return Engine(model, name=name, load=_Artefact(place, load, artefacts.files(place)), step=step)
     except Exception as error:
         raise CheckpointError(
             place, f"cannot be loaded ({first_line(error)}); `standpoint export {path} --engine {name}` makes it again"

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from annotations.errors import first_line
 from inference.batches import Batch, batch_sizes
-from inference.model import Logits, StandpointModel
+from inference.model import Logits, StandpointModel, longest_input
 
 Encode = Callable[[Tensor, Tensor], Tensor]
 """Ids (W, T) and attention mask (W, T), int64, to last hidden states (W, T, D)."""
@@ -34,9 +34,12 @@ class Engine:
     _load: Load | None = None
     _several: Encode | None = None
 
-    def __init__(self, model: StandpointModel, *, name: str = "torch", load: Load | None = None) -> None:
+    def __init__(self, model: StandpointModel, *, name: str = "torch", load: Load | None = None, step: int = 1) -> None:
         self.model = model.eval()
         self.name = name
+        most = longest_input(model.encoder)
+        self.step = step if most is None or most % step == 0 else 1
+        """Widths of batches are to be multiples of this; where the encoder could not read the widest, of 1."""
         self._load = load
         self._encode = load(1) if load else model.encode
         self._last: tuple[Tensor, Tensor] | None = None

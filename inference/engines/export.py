@@ -20,13 +20,13 @@ from annotations.document import Document
 from annotations.errors import CheckpointError, ConfigError, to_install
 from annotations.schema import Kind as LayerKind
 from inference import checkpoint
+from inference.batches import Batch
 from inference.decoding import Answer
 from inference.engines import artefacts
 from inference.engines.choice import ENGINES, check_name, computes_bf16, hindrance
 from inference.engines.engine import Engine
 from inference.tagger import Tagger
 from inference.verification import package, readable_probes
-from inference.windows import Window
 
 MOST_DROP = 0.3
 """Points of F1 that an 8-bit engine may lose in any layer."""
@@ -88,7 +88,7 @@ def export(path: str | Path, name: str, gold: Sequence[Document] = (), *, most_d
     with artefacts.making(path, name) as part:
         _write(name, path, reference, part)
         tagger = Tagger(*checkpoint.load(path))
-        tagger.engine = Engine(tagger.engine.model, name=name, load=partial(kind.load, part))
+        tagger.engine = Engine(tagger.engine.model, name=name, load=partial(kind.load, part), step=kind.step)
         measured = measure(reference, tagger, gold or readable_probes(reference))
         if reasons := list(_reasons(name, measured, most_drop)):
             raise CheckpointError(path, [f"{name} is refused: {reason}" for reason in reasons])
@@ -139,7 +139,8 @@ def measure(reference: Tagger, tagger: Tagger, documents: Sequence[Document]) ->
     bare = [document.with_labels({}) for document in documents]
     windows = reference.encode(bare)
     tokens = sum(len(window.ids) for window in windows)
-    (answers, seconds), (torch_answers, torch_seconds) = (_answered(one, windows) for one in (tagger, reference))
+    made = tagger.batches(windows)
+    (answers, seconds), (torch_answers, torch_seconds) = (_answered(one.engine, made) for one in (tagger, reference))
     after, before = (reference.decode(bare, windows, own) for own in (answers, torch_answers))
     layers = [name for name in reference.schema.layers if any(name in document.labels for document in documents)]
     scores = {
@@ -161,14 +162,14 @@ def _f1(gold: Sequence[Document], predicted: Sequence[Document], name: str, tagg
     return 100 * (layer.micro.f1 if layer.kind is LayerKind.SPANS else layer.macro_f1)
 
 
-def _answered(tagger: Tagger, windows: Sequence[Window]) -> tuple[list[Answer], float]:
-    """The network's answers, and the seconds of the fastest round."""
+def _answered(engine: Engine, made: Sequence[Batch]) -> tuple[list[Answer], float]:
+    """An engine's answers to the same batches, and the seconds of the fastest round."""
     best = float("inf")
     for _ in range(ROUNDS):
         start = time.perf_counter()
-        answers = tagger.answer(windows)
+        answers = engine.answers(made)
         best = min(best, time.perf_counter() - start)
-    return answers, best
+    return list(zip(made, answers, strict=True)), best
 
 
 def _differences(one: Sequence[Answer], other: Sequence[Answer]) -> Iterator[float]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from annotations.document import Document
-from inference.batches import Batch, padding
+from inference.batches import Batch
 from inference.decoding import Answer
 from inference.engines.engine import Engine
 from inference.model import Logits
@@ -156,7 +156,7 @@ class Batcher:
             TaggedBatch(
                 documents=len(some),
                 tokens=sum(one.tokens for one in some),
-                padding=padding(windows, some[0].tagger.budget(windows)),
+                padding=some[0].tagger.padding(windows),
                 budget=self.tokens,
                 waited=[began - one.since for one in some],
                 seconds=time.monotonic() - began,
@@ -205,7 +205,7 @@ class Shared(Engine):
     """An engine that several threads use in turns, each for as many batches as it reads side by side."""
 
     def __init__(self, engine: Engine, turns: Turns) -> None:
-        self.model, self.name = engine.model, engine.name
+        self.model, self.name, self.step = engine.model, engine.name, engine.step
         self._engine, self._turns = engine, turns
 
     def __call__(self, batch: Batch) -> Logits:
