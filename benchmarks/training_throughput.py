@@ -153,14 +153,14 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
     settings["num_train_epochs"] = arguments.epochs
     rows: list[Row] = []
 
-    def done(split: Split, shape: str, name: str, seed: int, share: float, learn: Callable[[], Row]) -> Row:
+    def done(split: Split, shape: str, name: str, seed: int, share: float, learn: Callable[[], Row], **own: Any) -> Row:
         def make() -> Row:
             with redirect_stdout(sys.stderr):
                 row = learn()
             progress(f"{shape}, seed {seed}, {name}: {_said(row)}")
             return {"shape": shape, "learned": split.size(), **row, "peaks": peaks}
 
-        known = key(content, split, seed, {"shape": shape, "share": share, **settings})
+        known = key(content, split, seed, {"shape": shape, "share": share, **settings, **own})
         rows.append(results.get({**known, "name": name}, make))
         return rows[-1]
 
@@ -171,8 +171,9 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
             for share in arguments.shares:
                 ours = partial(our_row, split, arguments.encoder, seed, share * tokens, {})
                 done(split, shape, ours_named(share), seed, share, ours)
-            frozen = partial(our_row, split, arguments.encoder, seed, tokens, mostly_frozen(split, arguments.encoder))
-            done(split, shape, FROZEN, seed, 1, frozen)
+            own = mostly_frozen(split, arguments.encoder)
+            frozen = partial(our_row, split, arguments.encoder, seed, tokens, own)
+            done(split, shape, FROZEN, seed, 1, frozen, **own)
     return rows
 
 
