@@ -33,6 +33,8 @@ class Kind(NamedTuple):
     """How its artefact is loaded for so many threads; None for what PyTorch runs from the weights themselves."""
     bits8: bool = False
     """Whether its weights have 8 bits, so that it has to prove its scores."""
+    static: bool = False
+    """Whether what the weights multiply has 8 bits as well, with scales that are found on documents when it is made."""
     exact: bool = False
     """Whether it computes in 32-bit floats, so that it has to find what PyTorch finds."""
     bf16: bool = False
@@ -70,6 +72,7 @@ def _openvino_int8(folder: Path, streams: int) -> Encode:
 ENGINES = {
     "cuda-bf16": Kind("torch", None, gpu=True),
     # OpenVINO prepares itself for the shape of a batch when it first meets it, for longer than a text takes to be read.
+    "openvino-int8-static": Kind("openvino", _openvino, bits8=True, static=True, step=8),
     "openvino-int8": Kind("openvino", _openvino_int8, bits8=True, step=8),
     "openvino-bf16": Kind("openvino", _openvino_bf16, bf16=True, step=8),
     "openvino": Kind("openvino", _openvino, exact=True, step=8),
@@ -83,9 +86,9 @@ takes 8 bits only where the processor multiplies them, bfloat16 where it gains b
 
 
 def computes_bf16(name: str) -> bool:
-    """Whether an engine computes in bfloat16 on this machine; with 8-bit weights OpenVINO does where the processor can."""
+    """Whether an engine computes in bfloat16 on this machine; with 8-bit weights alone OpenVINO does where the processor can."""
     kind = ENGINES[name]
-    return kind.bf16 or (kind.bits8 and kind.needs == "openvino" and _bf16(kind))
+    return kind.bf16 or (kind.bits8 and not kind.static and kind.needs == "openvino" and _bf16(kind))
 
 
 def make(path: str | Path, model: StandpointModel, name: str = AUTO) -> Engine:

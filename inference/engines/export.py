@@ -33,6 +33,8 @@ MOST_DROP = 0.3
 MOST_LOGIT = 1e-3
 """How far a logit of an engine in 32-bit floats may be from PyTorch's."""
 ROUNDS = 3
+SAMPLES = 300
+"""Windows on which the scales of a static engine are found."""
 PACKAGES = ("torch", "transformers", "onnx", "onnxruntime", "openvino", "nncf")
 
 
@@ -86,7 +88,7 @@ def export(path: str | Path, name: str, gold: Sequence[Document] = (), *, most_d
         told = f"is accepted by its score in every layer; give documents that annotate {', '.join(unseen)} with --data"
         raise ConfigError(f"engine {name!r}", told)
     with artefacts.making(path, name) as part:
-        _write(name, path, reference, part)
+        _write(name, path, reference, part, gold)
         tagger = Tagger(*checkpoint.load(path))
         tagger.engine = Engine(tagger.engine.model, name=name, load=partial(kind.load, part), step=kind.step)
         measured = measure(reference, tagger, gold or readable_probes(reference))
@@ -99,13 +101,13 @@ def export(path: str | Path, name: str, gold: Sequence[Document] = (), *, most_d
 
 
 def _missing_exporter(name: str) -> str | None:
-    needed = ["onnx", "onnxscript", *(["nncf"] if name == "openvino-int8" else [])]
+    needed = ["onnx", "onnxscript", *(["nncf"] if ENGINES[name].bits8 and ENGINES[name].needs == "openvino" else [])]
     missing = [one for one in needed if package(one) is None]
     extra = name.partition("-")[0]
     return f"to export it needs {', '.join(missing)}; {to_install(extra)}" if missing else None
 
 
-def _write(name: str, path: str | Path, tagger: Tagger, part: Path) -> None:
+def _write(name: str, path: str | Path, tagger: Tagger, part: Path, gold: Sequence[Document]) -> None:
     from inference.engines import onnx
 
     graph = part / onnx.GRAPH
@@ -117,10 +119,20 @@ def _write(name: str, path: str | Path, tagger: Tagger, part: Path) -> None:
         return
     from inference.engines import openvino
 
-    write = openvino.write_int8 if ENGINES[name].bits8 else openvino.write
-    write(graph, part / openvino.GRAPH)
+    if ENGINES[name].static:
+        openvino.write_int8_static(graph, part / openvino.GRAPH, samples(tagger, gold))
+    else:
+        write = openvino.write_int8 if ENGINES[name].bits8 else openvino.write
+        write(graph, part / openvino.GRAPH)
     for one in part.glob(f"{onnx.GRAPH}*"):
         one.unlink()
+
+
+def samples(tagger: Tagger, documents: Sequence[Document]) -> list[Sequence[int]]:
+    """Token ids of at most `SAMPLES` different windows, drawn evenly from all documents."""
+    windows = tagger.encode([document.with_labels({}) for document in documents])
+    found = list(dict.fromkeys(tuple(window.ids) for window in windows))
+    return [found[place * len(found) // SAMPLES] for place in range(SAMPLES)] if len(found) > SAMPLES else list(found)
 
 
 def _copied(path: str | Path, part: Path) -> bool:

@@ -1,7 +1,8 @@
-"""An exported graph made cheaper for every runtime: a product that is cut into parts becomes a product for each part.
+"""An exported graph made cheaper for every runtime, its answers the same but for rounding.
 
-Cutting copies the whole product, and a product that is cut is fused with nothing after it. It knows ONNX operators, not
-encoders; what it does not recognize stays as it is.
+A product that is cut into parts becomes a product for each part: cutting copies the whole, and what is cut is fused with nothing
+after it. The scale of a normalization goes into the products that read it. It knows ONNX operators, not encoders; what it does
+not recognize stays as it is.
 """
 
 from __future__ import annotations
@@ -27,14 +28,49 @@ class Part(NamedTuple):
     """What they are reshaped to, 0 for what stays; None where they are not."""
 
 
+def fold_scales(model: ir.Model) -> int:
+    """Multiply, in place, the scale of each normalization into the weights of the products, if they alone read it; how many."""
+
+    count = 0
+    for node in model.graph:
+        if node.op_type != "LayerNormalization" or any(node.inputs[2:]) or node.attributes.get_int("axis", -1) != -1:
+            continue
+        normal, scale = node.outputs[0], _constant(node.inputs[1])
+        readers = {user: _weights(user) for user in normal.consumers() if user.inputs[0] is normal}
+        apart = normal.is_graph_output() or len(readers) != len(normal.consumers())
+        if scale is None or apart or not readers or any(weights is None for weights in readers.values()):
+            continue
+        for number, (user, weights) in enumerate(readers.items()):
+            assert weights is not None
+            _give(user, scale[:, None] * weights, f"{normal.name}_weights_{number}")
+        _give(node, np.ones_like(scale), f"{normal.name}_scale")
+        count += 1
+    return count
+
+
+def _weights(node: ir.Node) -> npt.NDArray[Any] | None:
+    """The constant matrix that a product multiplies with; None for all else."""
+    found = _constant(node.inputs[1]) if node.op_type == "MatMul" else None
+    return found if found is not None and found.ndim == 2 else None
+
+
+def _give(node: ir.Node, value: npt.NDArray[Any], name: str) -> None:
+    """Let a node take a constant for its second input."""
+    import onnx_ir as ir
+
+    own = ir.Value(name=name, const_value=ir.tensor(np.ascontiguousarray(value), name=name))
+    assert node.graph is not None
+    node.graph.register_initializer(own)
+    node.replace_input_with(1, own)
+
+
 def part_products(model: ir.Model) -> int:
     """Rewrite in place each product with constant weights that is only cut into columns; how many there were."""
     from onnx_ir.passes.common import RemoveUnusedNodesPass
 
     count = 0
     for node in list(model.graph):
-        weights = _constant(node.inputs[1]) if node.op_type == "MatMul" else None
-        if weights is None or weights.ndim != 2:
+        if (weights := _weights(node)) is None:
             continue
         parts = list(_parts(node.outputs[0], weights.shape[1]))
         # What the graph itself gives must keep its name.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from inference.engines.engine import Encode
-from inference.engines.graph import part_products
+from inference.engines.graph import fold_scales, part_products
 
 GRAPH = "encoder.onnx"
 INPUTS = ("input_ids", "attention_mask")
@@ -59,6 +59,7 @@ def write(encoder: PreTrainedModel, path: Path) -> None:
             verbose=False,
         )
         assert program is not None
+        fold_scales(program.model)
         part_products(program.model)
         program.save(path)
 

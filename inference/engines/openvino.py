@@ -1,16 +1,22 @@
-"""The one door to OpenVINO and its weight compression: a graph converted, and run on CPU. It knows no heads and no texts."""
+"""The one door to OpenVINO and its quantization: a graph converted, and run on CPU. It knows no heads and no texts."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from inference.engines.engine import Encode
 from inference.engines.onnx import INPUTS, quiet
+
+if TYPE_CHECKING:
+    import openvino
 
 GRAPH = "encoder.xml"
 _preparing = Lock()
@@ -18,20 +24,49 @@ _preparing = Lock()
 
 def write(graph: Path, path: Path) -> None:
     """Convert an ONNX graph, in 32-bit floats."""
-    import openvino
-
-    openvino.save_model(openvino.Core().read_model(graph), path, compress_to_fp16=False)
+    _save(_read(graph), path)
 
 
 def write_int8(graph: Path, path: Path) -> None:
     """Convert an ONNX graph, its weights in 8 bits with a scale for each output channel."""
-    import openvino
-
     with quiet():
         import nncf
 
-        model = openvino.Core().read_model(graph)
-        model = nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_SYM)
+        _save(nncf.compress_weights(_read(graph), mode=nncf.CompressWeightsMode.INT8_SYM), path)
+
+
+def write_int8_static(graph: Path, path: Path, samples: Sequence[Sequence[int]]) -> None:
+    """Convert an ONNX graph, weights and what they multiply in 8 bits; the scales of the latter are found on the samples' ids.
+
+    The method is post-training quantization with SmoothQuant (Xiao et al., 2023), as NNCF has it.
+    """
+    with quiet():
+        import nncf
+
+        given = [dict(zip(INPUTS, (np.array([ids]), np.ones((1, len(ids)), np.int64)), strict=True)) for ids in samples]
+        model = nncf.quantize(
+            _read(graph), nncf.Dataset(given), model_type=nncf.ModelType.TRANSFORMER, subset_size=len(given)
+        )
+        _save(model, path)
+
+
+def _read(graph: Path) -> openvino.Model:
+    """An ONNX graph, its attention without the guard for tokens that see nothing: in a window every token sees some."""
+    import openvino
+
+    model = openvino.Core().read_model(graph)
+    for node in model.get_ordered_ops():
+        if node.get_type_name() == "Select" and (test := node.input_value(0).get_node()).get_type_name() == "IsNaN":
+            attended = node.input_value(2)
+            if test.input_value(0) == attended:
+                node.output(0).replace(attended)
+    model.validate_nodes_and_infer_types()
+    return model
+
+
+def _save(model: openvino.Model, path: Path) -> None:
+    import openvino
+
     openvino.save_model(model, path, compress_to_fp16=False)
 
 
@@ -57,8 +92,9 @@ def load(folder: Path, streams: int, *, bf16: bool) -> Encode:
         "ENABLE_CPU_PINNING": False,
         # With 8-bit weights: as many activations of one token share a scale, so that no text depends on its neighbours.
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": 128,
-        # Every shape of a batch leaves something in this cache, and a long stream has very many shapes.
-        "CPU_RUNTIME_CACHE_CAPACITY": "64",
+        # Every shape of a batch leaves something in this cache: enough for what a long stream has of them, whose widths are
+        # multiples of 8, and no more; with 64 a graph in 8 bits prepared the same shapes again and again.
+        "CPU_RUNTIME_CACHE_CAPACITY": "512",
     }
     model = openvino.Core().compile_model(folder / GRAPH, "CPU", settings)
     with _preparing:

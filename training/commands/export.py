@@ -18,7 +18,9 @@ def export(
     folder: Annotated[Path | None, typer.Argument(help="for --to: where to write; must not exist, or be empty")] = None,
     engine: Annotated[
         list[str] | None,
-        typer.Option(help="openvino-bf16, openvino-int8, openvino, onnx or onnx-int8; may be repeated"),
+        typer.Option(
+            help="openvino-int8-static, openvino-int8, openvino-bf16, openvino, onnx or onnx-int8; may be repeated"
+        ),
     ] = None,
     data: Annotated[
         list[Path] | None, typer.Option(help="annotated documents to measure engines on; 8-bit ones need them")
