@@ -36,6 +36,7 @@ from annotations.schema import Schema
 from annotations.sentences import sentences
 from annotations.storage import write_jsonl
 from inference.archive.duplicates import repeated
+from inference.archive.settings import earlier
 from inference.archive.shards import shards as cut
 from inference.checkpoint_files import label_schema, version
 from training.shell import progress
@@ -212,6 +213,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     begin, end = memory(alone.samples, shards)
     return {
         "same": one == other,
+        "engine": (earlier(folder / "alone") or {})["engine"],
         "files": len(one),
         "bytes": sum(path.stat().st_size for path in (folder / "alone").rglob("*") if path.is_file()),
         "input_bytes": file.stat().st_size,
@@ -254,7 +256,7 @@ def table(found: dict[str, Any], options: argparse.Namespace) -> str:
         ("ids compared", f"{found['compared_per_second']:,.0f} a second, by one process at the end"),
         ("a billion such documents", f"{hours:,.0f} core hours: {hours / 24 / 1000:.1f} days on 1,000 cores"),
     ]
-    about = f"Checkpoint {version(options.model)}, {options.documents:,} paragraphs."
+    about = f"Checkpoint {version(options.model)}, engine {found['engine']}, {options.documents:,} paragraphs."
     return "\n".join([about, "", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
 
 
