@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers import ModernBertConfig, ModernBertModel
 
 from annotations.document import Document
 from inference.config import TaggerConfig
@@ -103,20 +104,30 @@ def test_the_scale_of_a_normalization_goes_into_the_products(graph: Path, tagger
     assert len(scales) == 2 * layers + 1 and sum(bool((scale == 1).all()) for scale in scales) >= 2 * layers - 1
 
 
-def test_openvino_reads_attention_without_a_guard(graph: Path, tagger: Tagger, tmp_path: Path) -> None:
-    import openvino as library
-
-    kinds = [node.get_type_name() for node in library.Core().read_model(graph).get_ops()]
-    assert "IsNaN" in kinds, "there is nothing to be left out any more"
-    assert "IsNaN" not in [node.get_type_name() for node in openvino._read(graph).get_ops()]
-    openvino.write(graph, tmp_path / openvino.GRAPH)
-    encode = openvino.load(tmp_path, 1, bf16=False)
-    ids = torch.randint(5, 300, (3, 24))
-    mask = torch.ones_like(ids)
-    mask[0, 1:] = 0
+@pytest.mark.parametrize("kind", ["full_attention", "sliding_attention"])
+def test_attention_is_guarded_where_a_token_may_see_nothing(kind: str, tmp_path: Path) -> None:
+    sizes = {"vocab_size": 400, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2}
+    special = {"pad_token_id": 0, "cls_token_id": 1, "sep_token_id": 2, "bos_token_id": 1, "eos_token_id": 2}
+    layers = {"layer_types": ["full_attention", kind], "local_attention": 8, "num_attention_heads": 2}
+    encoder = ModernBertModel(ModernBertConfig(**sizes, **special, **layers)).eval()
+    onnx.write(encoder, tmp_path / onnx.GRAPH)
+    guarded = not export.sees_all(encoder)
+    assert guarded == (kind == "sliding_attention")
+    kinds = [
+        {node.get_type_name() for node in openvino._read(tmp_path / onnx.GRAPH, one).get_ops()}
+        for one in (True, guarded)
+    ]
+    assert "IsNaN" in kinds[0], "there is nothing to be left out any more"
+    assert ("IsNaN" in kinds[1]) == guarded
+    ids, mask = torch.randint(5, 300, (3, 64)), torch.ones((3, 64), dtype=torch.int64)
+    mask[0, 1:] = mask[1, 20:] = 0
     with torch.inference_mode():
-        wanted = tagger.engine.model.encode(ids, mask)
-    assert torch.allclose(encode(ids, mask)[mask.bool()], wanted[mask.bool()], atol=1e-4)
+        wanted = encoder(ids, mask).last_hidden_state[mask.bool()]
+    openvino.write(tmp_path / onnx.GRAPH, tmp_path / openvino.GRAPH, guarded=guarded)
+    assert torch.allclose(openvino.load(tmp_path, 1, bf16=False)(ids, mask)[mask.bool()], wanted, atol=1e-4)
+    openvino.write_int8_static(tmp_path / onnx.GRAPH, tmp_path / openvino.GRAPH, ids.tolist(), guarded=guarded)
+    found = openvino.load(tmp_path, 1, bf16=False)(ids, mask)[mask.bool()]
+    assert float((found - wanted).norm() / wanted.norm()) < 0.2
 
 
 def test_scales_are_found_on_different_windows_of_all_documents(
@@ -134,7 +145,7 @@ def test_what_is_rounded_with_fixed_scales_is_in_8_bits(graph: Path, tagger: Tag
     import openvino as library
 
     windows = [window.ids for window in tagger.encode([Document(id="a", text="He came from Kabul. " * 20)])]
-    openvino.write_int8_static(graph, tmp_path / openvino.GRAPH, windows)
+    openvino.write_int8_static(graph, tmp_path / openvino.GRAPH, windows, guarded=False)
     compiled = library.Core().compile_model(tmp_path / openvino.GRAPH, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     told = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
     products = [one for one in told if str(one["layerType"].value).startswith("FullyConnected")]
@@ -152,7 +163,7 @@ def test_other_families_are_rounded_with_fixed_scales(
     model, _ = from_encoder(str(encoders(architecture)), config, 0.1)
     onnx.write(model.eval().encoder, tmp_path / onnx.GRAPH)
     some = torch.randint(5, 300, (6, 40))
-    openvino.write_int8_static(tmp_path / onnx.GRAPH, tmp_path / openvino.GRAPH, some.tolist())
+    openvino.write_int8_static(tmp_path / onnx.GRAPH, tmp_path / openvino.GRAPH, some.tolist(), guarded=True)
     mask = torch.ones_like(some)
     mask[0, 20:] = 0
     found = openvino.load(tmp_path, 1, bf16=False)(some, mask)[mask.bool()]

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from transformers import PreTrainedModel
 
 from annotations.comparison import compare
 from annotations.document import Document
@@ -119,13 +120,19 @@ def _write(name: str, path: str | Path, tagger: Tagger, part: Path, gold: Sequen
         return
     from inference.engines import openvino
 
+    guarded = not sees_all(tagger.engine.model.encoder)
     if ENGINES[name].static:
-        openvino.write_int8_static(graph, part / openvino.GRAPH, samples(tagger, gold))
+        openvino.write_int8_static(graph, part / openvino.GRAPH, samples(tagger, gold), guarded=guarded)
     else:
         write = openvino.write_int8 if ENGINES[name].bits8 else openvino.write
-        write(graph, part / openvino.GRAPH)
+        write(graph, part / openvino.GRAPH, guarded=guarded)
     for one in part.glob(f"{onnx.GRAPH}*"):
         one.unlink()
+
+
+def sees_all(encoder: PreTrainedModel) -> bool:
+    """Whether it is known that every token sees all of its window: among padding, one of a sliding window may see nothing."""
+    return set(getattr(encoder.config, "layer_types", None) or ()) == {"full_attention"}
 
 
 def samples(tagger: Tagger, documents: Sequence[Document]) -> list[Sequence[int]]:

@@ -30,7 +30,6 @@ class Part(NamedTuple):
 
 def fold_scales(model: ir.Model) -> int:
     """Multiply, in place, the scale of each normalization into the weights of the products, if they alone read it; how many."""
-
     count = 0
     for node in model.graph:
         if node.op_type != "LayerNormalization" or any(node.inputs[2:]) or node.attributes.get_int("axis", -1) != -1:

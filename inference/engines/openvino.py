@@ -22,20 +22,20 @@ GRAPH = "encoder.xml"
 _preparing = Lock()
 
 
-def write(graph: Path, path: Path) -> None:
-    """Convert an ONNX graph, in 32-bit floats."""
-    _save(_read(graph), path)
+def write(graph: Path, path: Path, *, guarded: bool) -> None:
+    """Convert an ONNX graph, in 32-bit floats; `guarded` unless every token sees some other in every layer."""
+    _save(_read(graph, guarded), path)
 
 
-def write_int8(graph: Path, path: Path) -> None:
+def write_int8(graph: Path, path: Path, *, guarded: bool) -> None:
     """Convert an ONNX graph, its weights in 8 bits with a scale for each output channel."""
     with quiet():
         import nncf
 
-        _save(nncf.compress_weights(_read(graph), mode=nncf.CompressWeightsMode.INT8_SYM), path)
+        _save(nncf.compress_weights(_read(graph, guarded), mode=nncf.CompressWeightsMode.INT8_SYM), path)
 
 
-def write_int8_static(graph: Path, path: Path, samples: Sequence[Sequence[int]]) -> None:
+def write_int8_static(graph: Path, path: Path, samples: Sequence[Sequence[int]], *, guarded: bool) -> None:
     """Convert an ONNX graph, weights and what they multiply in 8 bits; the scales of the latter are found on the samples' ids.
 
     The method is post-training quantization with SmoothQuant (Xiao et al., 2023), as NNCF has it.
@@ -45,17 +45,20 @@ def write_int8_static(graph: Path, path: Path, samples: Sequence[Sequence[int]])
 
         given = [dict(zip(INPUTS, (np.array([ids]), np.ones((1, len(ids)), np.int64)), strict=True)) for ids in samples]
         model = nncf.quantize(
-            _read(graph), nncf.Dataset(given), model_type=nncf.ModelType.TRANSFORMER, subset_size=len(given)
+            _read(graph, guarded),
+            nncf.Dataset(given),
+            model_type=nncf.ModelType.TRANSFORMER,
+            subset_size=len(given),
         )
         _save(model, path)
 
 
-def _read(graph: Path) -> openvino.Model:
-    """An ONNX graph, its attention without the guard for tokens that see nothing: in a window every token sees some."""
+def _read(graph: Path, guarded: bool) -> openvino.Model:
+    """An ONNX graph, its attention with or without the guard against tokens that see nothing, whose states are no numbers."""
     import openvino
 
     model = openvino.Core().read_model(graph)
-    for node in model.get_ordered_ops():
+    for node in model.get_ordered_ops() if not guarded else ():
         if node.get_type_name() == "Select" and (test := node.input_value(0).get_node()).get_type_name() == "IsNaN":
             attended = node.input_value(2)
             if test.input_value(0) == attended:
