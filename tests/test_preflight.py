@@ -362,7 +362,7 @@ def test_an_encoder_that_fails_in_a_step_is_told(tmp_path: Path, encoders: Encod
 def test_what_does_not_fit_the_encoder_is_told_beside_the_data(encoders: Encoders, tmp_path: Path) -> None:
     path = variant(tmp_path, encoders("bert"), gold(2))
     found = preflight(path, ["tagger.window.tokens=400", "tagger.reader.heads=5"])
-    assert "reads at most 300 tokens" in said(found.problems)
+    assert "reads at most 304 tokens" in said(found.problems)
     assert "set reader.heads" in said(found.problems)
     assert found.facts["tokens"]["sentences"] > 0
 

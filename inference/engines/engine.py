@@ -37,7 +37,7 @@ class Engine:
     def __init__(self, model: StandpointModel, *, name: str = "torch", load: Load | None = None, step: int = 1) -> None:
         self.model = model.eval()
         self.name = name
-        most = longest_input(model.encoder)
+        most = longest_input(model.encoder) if step > 1 else None
         self.step = step if most is None or most % step == 0 else 1
         """Widths of batches are to be multiples of this; where the encoder could not read the widest, of 1."""
         self._load = load
