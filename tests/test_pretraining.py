@@ -196,7 +196,8 @@ def test_asked_to_stop_it_keeps_everything(kind: signal.Signals, tmp_path: Path)
 
 def test_a_budget_of_minutes_ends_with_rates_of_zero(tmp_path: Path) -> None:
     _, lines = run(tmp_path, minutes=0.05, steps=None)
-    assert [line["seconds"] < 3.0 for line in lines] == [True] * (len(lines) - 1) + [False]
+    # Seconds are rounded: the last but one may be told as all of them.
+    assert max(line["seconds"] for line in lines[:-1]) <= 3.0 <= lines[-1]["seconds"]
     rates = [line["rate"] for line in lines]
     peak = rates.index(1.0)
     assert rates[:peak] == sorted(rates[:peak]) and rates[peak:] == sorted(rates[peak:], reverse=True)
