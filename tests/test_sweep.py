@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -31,7 +31,7 @@ from training.runs import train
 from training.sweep.config import Parameter, Pruner, SweepConfig, base_run
 from training.sweep.processes import environment_of
 from training.sweep.run import sweep
-from training.sweep.sampler import propose
+from training.sweep.sampler import propose, write_study
 from training.sweep.trials import FoldScore, State, Trial, Trials, best, falls_behind
 
 SPACE = {
@@ -213,6 +213,26 @@ def test_a_killed_worker_a_killed_sweep_and_a_stopped_one_lose_no_trial(
     cli("sweep", path)
     assert trials(folder) == trials(finished / "sweep")
     assert {file: file.stat().st_mtime_ns for file in kept} == kept
+
+
+def test_an_interruption_while_the_study_is_written_is_told_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, remove = settings_of(tmp_path), os.unlink
+
+    def removed(path: Any, **more: Any) -> None:
+        """Ctrl-C comes just after Optuna has given a lock back."""
+        remove(path, **more)
+        if str(path).endswith(".rename"):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("optuna.storages.journal._file.os.unlink", removed)
+        with suppress(KeyboardInterrupt):
+            write_study(settings, [], tmp_path / "study.log")
+    write_study(settings, [], tmp_path / "study.log")
+    assert "study.log" in [file.name for file in tmp_path.iterdir()]
+    assert not [file.name for file in tmp_path.iterdir() if "part" in file.name]
 
 
 def test_two_workers_share_the_trials(tmp_path: Path, encoders: Callable[[str], Path]) -> None:

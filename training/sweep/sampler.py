@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import optuna
@@ -43,9 +44,20 @@ def write_study(settings: SweepConfig, trials: Sequence[Trial], path: Path) -> N
     space = distributions(settings)
     with replacing_file(path) as part:
         part.unlink(missing_ok=True)
-        storage = optuna.storages.JournalStorage(JournalFileBackend(str(part)))
+        storage = optuna.storages.JournalStorage(JournalFileBackend(str(part), cast(Any, _Alone())))
         study = optuna.create_study(study_name="sweep", direction="maximize", storage=storage)
         study.add_trials([_frozen(trial, space) for trial in trials])
+
+
+class _Alone:
+    """No lock: nobody else writes the file. Optuna's own, interrupted while it is given back, ends with an error about the lock
+    in the place of the interruption."""
+
+    def acquire(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        pass
 
 
 def distributions(settings: SweepConfig) -> dict[str, BaseDistribution]:
