@@ -80,7 +80,8 @@ def padding(windows: Sequence[Window], budget: int, step: int = 1) -> int:
 def collate(windows: Sequence[Window], places: Sequence[int], pad: int, step: int = 1) -> Batch:
     """The windows at `places` as one batch; its width and that of the targets are multiples of `step`."""
     chosen = [windows[place] for place in places]
-    width = rounded(max(len(window.ids) for window in chosen), step)
+    ids, mask = _pad([window.ids for window in chosen], pad, step)
+    width = ids.shape[1]
     units: list[list[int]] = []
     targets: dict[tuple[int, ...], int] = {}
     pairs: list[tuple[int, int]] = []
@@ -91,7 +92,6 @@ def collate(windows: Sequence[Window], places: Sequence[int], pad: int, step: in
             pairs += [(len(units), target) for target in own]
             rows += [(document, unit.sentence) for document in window.documents]
             units.append(list(range(line * width + unit.start, line * width + unit.end)))
-    ids, mask = _pad([window.ids for window in chosen], pad, step)
     target_ids, target_mask = _pad([list(target) for target in targets], pad, step)
     return Batch(
         input_ids=ids,

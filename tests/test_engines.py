@@ -24,7 +24,6 @@ from annotations.errors import CheckpointError, ConfigError
 from annotations.reading import annotated_documents
 from annotations.storage import write_jsonl
 from inference import checkpoint
-from inference.checkpoint import from_encoder
 from inference.checkpoint_files import WEIGHTS
 from inference.config import TaggerConfig
 from inference.engines import artefacts, choice, export, onnx, openvino
@@ -291,23 +290,6 @@ def test_what_changed_since_it_was_loaded_is_not_read(
     for one, told in ((warm, 0), (tagger, 1), (tagger, 1)):
         assert labels(one.tag_all(bare(gold))) == wanted
         assert caplog.text.count("batches are read one after another") == told
-
-
-@pytest.mark.parametrize("architecture", ["bert", "roberta", "deberta-v2"])
-def test_families_can_be_exported(
-    architecture: str, encoders: Callable[[str], Path], config: TaggerConfig, tmp_path: Path
-) -> None:
-    """Beside ModernBERT, which the checkpoint of this file has."""
-    model, _ = from_encoder(str(encoders(architecture)), config, 0.1)
-    onnx.write(model.eval().encoder, tmp_path / onnx.GRAPH)
-    encode = onnx.load(tmp_path)
-    for windows, tokens in ((1, 2), (3, 40), (5, 17)):
-        ids = torch.randint(5, 300, (windows, tokens))
-        mask = torch.ones_like(ids)
-        mask[0, tokens // 2 + 1 :] = 0
-        with torch.inference_mode():
-            expected = model.encode(ids, mask)
-        assert torch.allclose(encode(ids, mask)[mask.bool()], expected[mask.bool()], atol=1e-4)
 
 
 def test_the_fastest_that_is_there_is_taken(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

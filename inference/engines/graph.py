@@ -41,8 +41,8 @@ def fold_scales(model: ir.Model) -> int:
             continue
         for number, (user, weights) in enumerate(readers.items()):
             assert weights is not None
-            _give(user, scale[:, None] * weights, f"{normal.name}_weights_{number}")
-        _give(node, np.ones_like(scale), f"{normal.name}_scale")
+            user.replace_input_with(1, _made(node, scale[:, None] * weights, f"{normal.name}_weights_{number}"))
+        node.replace_input_with(1, _made(node, np.ones_like(scale), f"{normal.name}_scale"))
         count += 1
     return count
 
@@ -53,14 +53,14 @@ def _weights(node: ir.Node) -> npt.NDArray[Any] | None:
     return found if found is not None and found.ndim == 2 else None
 
 
-def _give(node: ir.Node, value: npt.NDArray[Any], name: str) -> None:
-    """Let a node take a constant for its second input."""
+def _made(node: ir.Node, value: npt.NDArray[Any], name: str) -> ir.Value:
+    """A new constant in a node's graph."""
     import onnx_ir as ir
 
     own = ir.Value(name=name, const_value=ir.tensor(np.ascontiguousarray(value), name=name))
     assert node.graph is not None
     node.graph.register_initializer(own)
-    node.replace_input_with(1, own)
+    return own
 
 
 def part_products(model: ir.Model) -> int:
@@ -87,12 +87,9 @@ def _replace(node: ir.Node, weights: npt.NDArray[Any], parts: list[Part]) -> Non
     assert graph is not None and whole is not None
     for number, part in enumerate(parts):
         name = f"{whole.name}_{number}"
-        own = ir.Value(name=name, const_value=ir.tensor(np.ascontiguousarray(weights[:, part.columns]), name=name))
-        graph.register_initializer(own)
-        made = [ir.node("MatMul", [given, own])]
+        made = [ir.node("MatMul", [given, _made(node, weights[:, part.columns], name)])]
         if part.shape is not None:
-            shape = ir.Value(name=f"{name}_shape", const_value=ir.tensor(np.array(part.shape), name=f"{name}_shape"))
-            graph.register_initializer(shape)
+            shape = _made(node, np.array(part.shape), f"{name}_shape")
             made.append(ir.node("Reshape", [made[0].outputs[0], shape]))
         graph.insert_before(node, made)
         ir.convenience.replace_all_uses_with(part.value, made[-1].outputs[0])
