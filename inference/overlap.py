@@ -16,14 +16,21 @@ from inference.decoding import Answer
 from inference.windows import Window
 
 
+class Reading(Protocol):
+    """What the network has begun to read."""
+
+    def answers(self) -> list[Answer]:
+        """Wait for the network."""
+
+
 class Stages(Protocol):
     """What a portion goes through; `Tagger` has them."""
 
     def encode(self, documents: Sequence[Document]) -> list[Window]:
         """Tokenize."""
 
-    def answer(self, windows: Sequence[Window]) -> list[Answer]:
-        """Run the network."""
+    def start(self, windows: Sequence[Window]) -> Reading:
+        """Let the network begin."""
 
     def decode(
         self, documents: Sequence[Document], windows: Sequence[Window], answers: Sequence[Answer]
@@ -34,17 +41,20 @@ class Stages(Protocol):
 def overlapped(portions: Iterable[Sequence[Document]], stages: Stages) -> Iterator[Document]:
     """The labelled documents of all portions, in order.
 
-    The stream is read, and the network runs, in the caller's thread. An error comes after the portions before it.
+    The stream is read in the caller's thread. An error comes after the portions before it.
     """
     waiting: deque[tuple[Sequence[Document], Future[list[Window]]]] = deque()
     decoding: deque[Future[list[Document]]] = deque()
     failed: list[Exception] = []
 
+    def finish(documents: Sequence[Document], windows: Sequence[Window], reading: Reading) -> list[Document]:
+        return stages.decode(documents, windows, reading.answers())
+
     def advance() -> None:
         documents, encoded = waiting.popleft()
         try:
             windows = encoded.result()
-            decoding.append(pool.submit(stages.decode, documents, windows, stages.answer(windows)))
+            decoding.append(decoder.submit(finish, documents, windows, stages.start(windows)))
         except Exception as error:
             failed[:] = [error]
             waiting.clear()
@@ -55,11 +65,14 @@ def overlapped(portions: Iterable[Sequence[Document]], stages: Stages) -> Iterat
         # Threads would only cost.
         [documents] = beginning
         windows = stages.encode(documents)
-        yield from stages.decode(documents, windows, stages.answer(windows))
+        yield from finish(documents, windows, stages.start(windows))
         beginning = []
-    with ThreadPoolExecutor(2, thread_name_prefix="standpoint") as pool:
+    with (
+        ThreadPoolExecutor(1, thread_name_prefix="standpoint-encode") as encoder,
+        ThreadPoolExecutor(1, thread_name_prefix="standpoint-decode") as decoder,
+    ):
         for portion in chain(beginning, stream):
-            waiting.append((portion, pool.submit(stages.encode, portion)))
+            waiting.append((portion, encoder.submit(stages.encode, portion)))
             if len(waiting) > 1:
                 advance()
             if len(decoding) > 1:

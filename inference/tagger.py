@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, overload
@@ -18,7 +19,7 @@ from inference.config import TaggerConfig
 from inference.decoding import Answer, decode
 from inference.engines.choice import AUTO, make
 from inference.engines.engine import Engine
-from inference.model import StandpointModel
+from inference.model import Logits, StandpointModel
 from inference.overlap import overlapped
 from inference.windows import Window, encode, together
 
@@ -31,6 +32,18 @@ class Encoded(NamedTuple):
 
     document: Document
     windows: list[Window]
+
+
+class Reading(NamedTuple):
+    """What the network has begun to read."""
+
+    batches: list[Batch]
+    logits: list[Future[Logits]]
+    """Of each batch, to come."""
+
+    def answers(self) -> list[Answer]:
+        """The answer to each batch, as soon as all are there."""
+        return [(batch, logits.result()) for batch, logits in zip(*self, strict=True)]
 
 
 class Tagger:
@@ -106,8 +119,12 @@ class Tagger:
 
     def answer(self, windows: Sequence[Window]) -> list[Answer]:
         """The network's answer to each batch of some windows."""
+        return self.start(windows).answers()
+
+    def start(self, windows: Sequence[Window]) -> Reading:
+        """Let the network begin with some windows."""
         made = self.batches(windows)
-        return list(zip(made, self.engine.answers(made), strict=True))
+        return Reading(made, self.engine.start(made))
 
     def batches(self, windows: Sequence[Window]) -> list[Batch]:
         """Some windows in the batches that suit the engine."""

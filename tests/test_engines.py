@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,16 +21,17 @@ from test_windows import ODD, TEXTS
 from torch import Tensor
 from typer.testing import CliRunner
 
-from annotations.document import Document
+from annotations.document import Document, Label
 from annotations.errors import CheckpointError, ConfigError
 from annotations.reading import annotated_documents
 from annotations.storage import write_jsonl
 from inference import checkpoint
+from inference.batches import Batch
 from inference.checkpoint_files import WEIGHTS
 from inference.config import TaggerConfig
 from inference.engines import artefacts, choice, export, onnx, openvino
 from inference.engines.engine import TARGET_TOKENS, Encode, Engine
-from inference.service.batching import Shared, Turns
+from inference.model import Logits
 from inference.service.models import Models
 from inference.tagger import Encoded, Tagger
 from inference.verification import record, verify
@@ -226,20 +229,68 @@ def test_widths_are_those_that_an_engine_reads_fast_and_the_encoder_at_all(
         assert Engine(plain.engine.model, step=8).step == step
 
 
-def test_a_service_reads_side_by_side_in_turns(
-    folder: Path, gold: list[Document], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("name", "before"), [("openvino", 4), ("torch", 1)])
+def test_callers_take_turns(
+    name: str, before: int, folder: Path, gold: list[Document], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    tagger = Tagger.load(folder, engine="openvino")
-    many, turns, held = bare(gold), Turns(), []
-    wanted, count = labels(tagger.tag_all(many)), len(tagger.read(many)[1])
-    engine, answers = tagger.engine, tagger.engine.answers
-    tagger.engine = Shared(engine, turns)
-    assert count >= 2 * tagger.engine.at_once == 8
-    monkeypatch.setattr(engine, "answers", lambda some: (held.append((len(some), turns._next)), answers(some))[1])
-    assert labels(tagger.tag_all(many)) == wanted and engine._several is not None
-    assert [turn for _, turn in held] == list(range(1, 1 + count // 4)) and sum(size for size, _ in held) == count
-    assert min(size for size, _ in held) >= 4, "no batch is left to be shared by all cores"
+    engine = (tagger := Tagger.load(folder, engine=name)).engine
+    many, few = (tagger.batches(tagger.encode(some)) for some in (bare(gold), [Document(id="a", text="He came.")]))
+    wanted = engine.answers(many)
+    assert len(many) >= 2 * before and len(few) == 1
+    begun, both_wait, read = [], threading.Event(), engine._read
+
+    def watched(batch: Batch, encode: Encode) -> Logits:
+        begun.append(batch)
+        assert both_wait.wait(60)
+        return read(batch, encode)
+
+    monkeypatch.setattr(engine, "_read", watched)
+    long, short = engine.start(many), engine.start(few)
+    both_wait.set()
+    found = [one.result(60) for one in long]
+    assert short[0].result(60) and len(begun) == len(many) + 1
+    assert next(place for place, batch in enumerate(begun) if batch is few[0]) == before
+    for one, same in zip(found, wanted, strict=True):
+        assert torch.allclose(one.tokens["entity"], same.tokens["entity"], atol=1e-4)
+
+
+def test_an_error_of_one_batch_is_its_own(folder: Path, gold: list[Document], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    engine = (tagger := Tagger.load(folder, engine="openvino")).engine
+    many, read = tagger.batches(tagger.encode(bare(gold))), engine._read
+
+    def failing(batch: Batch, encode: Encode) -> Logits:
+        if batch is many[1]:
+            raise MemoryError("too large")
+        return read(batch, encode)
+
+    monkeypatch.setattr(engine, "_read", failing)
+    started = engine.start(many)
+    with pytest.raises(MemoryError, match="too large"):
+        started[1].result(60)
+    assert all(one.result(60) for place, one in enumerate(started) if place != 1)
+
+
+def test_readers_of_one_core_each_leave_torch_its_threads_elsewhere(folder: Path) -> None:
+    program = """
+import sys, threading, torch
+from annotations.document import Document, Label
+from inference.tagger import Tagger
+torch.set_num_threads(3)
+tagger = Tagger.load(sys.argv[1], engine="openvino")
+read, found = tagger.engine._read, []
+tagger.engine._read = lambda *given: (found.append(torch.get_num_threads()), read(*given))[1]
+many = tagger.batches(tagger.encode([Document(id=str(n), text="He came from Kabul. " * 60) for n in range(40)]))
+assert len(many) > tagger.engine.at_once == 6
+tagger.engine.answers(many)
+assert len(found) == len(many), found
+later = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+later.start(); later.join()
+print(set(found[:-1]), found[-1], torch.get_num_threads())
+"""
+    told = subprocess.run([sys.executable, "-c", program, folder], capture_output=True, text=True, timeout=120)
+    assert told.stdout.split() == ["{1}", "3", "3"], told.stderr
 
 
 @pytest.mark.parametrize("name", MADE)
@@ -366,6 +417,9 @@ def test_what_cannot_run_says_why(folder: Path, tmp_path: Path, monkeypatch: pyt
         export.export(folder, "tensorrt")
     with pytest.raises(ConfigError, match="accepted by its score in every layer; give documents that annotate"):
         export.export(folder, "onnx-int8")
+    labelled = {"entity": (), "stance": (), "document": Label(label="neutral")}
+    with pytest.raises(ConfigError, match="finds its scales on the tokens of --data, and there are none"):
+        export.export(folder, "openvino-int8-static", [Document(id="a", text="", target="He came.", labels=labelled)])
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match="needs a GPU"):
             Tagger.load(folder, engine="cuda-bf16")

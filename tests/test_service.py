@@ -104,22 +104,28 @@ def test_many_documents_and_a_bad_one_among_them(service: Running, tagger: Tagge
     assert answered(bodies[11]) == tagger.tag(TEXTS[1], target=TARGET).without_scores()
 
 
-@pytest.mark.parametrize("stage", ["answer", "decode"])
+@pytest.mark.parametrize("stage", ["start", "_read", "decode"])
 def test_a_document_that_breaks_the_model_does_not_spoil_its_batch(
     stage: str, service: Running, tagger: Tagger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert service.api is not None
     served = service.api.models.current.tagger
-    whole = getattr(served, stage)
+    owner: Any = served.engine if stage == "_read" else served
+    whole = getattr(owner, stage)
     [broken] = served.encode([Document(id="a", text="BROKEN")])
 
+    def found(given: Any) -> bool:
+        if stage == "decode":
+            return any(document.text == "BROKEN" for document in given)
+        read = [window.ids for window in given] if stage == "start" else given.input_ids.tolist()
+        return any(ids[: len(broken.ids)] == broken.ids for ids in read)
+
     def breaks(first: Any, *rest: Any) -> Any:
-        # `answer` takes windows, `decode` takes documents first.
-        if any(one.ids == broken.ids if stage == "answer" else one.text == "BROKEN" for one in first):
+        if found(first):
             raise RuntimeError("what the text said: BROKEN")
         return whole(first, *rest)
 
-    monkeypatch.setattr(served, stage, breaks)
+    monkeypatch.setattr(owner, stage, breaks)
     texts = ["Kabul is quiet.", "BROKEN", "VOA said so."]
     counted = service.metric("standpoint_batch_documents_sum")
     bodies = service.tag(documents=[{"text": text} for text in texts]).json()["documents"]

@@ -1,4 +1,4 @@
-"""Runs the network on a batch: batch in, logits out, whatever runs the encoder. It knows no texts and no labels.
+"""Runs the network on batches: batch in, logits out, whatever runs the encoder. It knows no texts and no labels.
 
 The encoder is nearly all of the work, so it alone is what engines replace; heads and reader stay PyTorch in 32-bit floats.
 """
@@ -6,8 +6,11 @@ The encoder is nearly all of the work, so it alone is what engines replace; head
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from threading import Lock, Thread
 
 import torch
 from torch import Tensor
@@ -22,8 +25,6 @@ TARGET_TOKENS = 4096
 """Targets are encoded in parts of at most so many tokens."""
 LEAST = 160
 """Tokens; smaller batches are not made for the sake of the cores."""
-TOGETHER = 16
-"""So many batches a core are encoded before the heads read them; their states are in memory until then."""
 Load = Callable[[int], Encode]
 """Loads an encoder that so many threads call at once; they share the cores among them."""
 
@@ -43,18 +44,22 @@ class Engine:
         self._load = load
         self._encode = load(1) if load else model.encode
         self._last: tuple[Tensor, Tensor] | None = None
+        self._workers: tuple[tuple[int, int], ThreadPoolExecutor] | None = None
+        self._hiring = Lock()
 
     def __call__(self, batch: Batch) -> Logits:
         """Logits on the CPU, in 32-bit floats, shaped as `Logits` says."""
-        with torch.inference_mode():
-            device = self.model.device
-            return self._answer(batch, self._encode(batch.input_ids.to(device), batch.attention_mask.to(device)))
+        return self.answers([batch])[0]
+
+    @property
+    def workers(self) -> int:
+        """So many batches are read side by side, each by one core; 1 where the cores can only share a batch."""
+        return torch.get_num_threads() if self._load is not None else 1
 
     @property
     def at_once(self) -> int:
-        """So many batches are read side by side, each by one core; 1 where the cores can only share a batch."""
-        cores = torch.get_num_threads()
-        return 2 * cores if self._load is not None and cores > 1 else 1
+        """So many batches are given to the workers, so that none waits for the next."""
+        return 2 * self.workers if self.workers > 1 else 1
 
     def budget(self, tokens: int, most: int) -> int:
         """How many of so many tokens to put into a batch, `most` or fewer: enough batches for all cores, none very small."""
@@ -66,19 +71,38 @@ class Engine:
         self._one_core()
 
     def answers(self, batches: Sequence[Batch]) -> list[Logits]:
-        """The answer to each batch. Many are encoded side by side, each by one core: cores that share one wait for each other."""
-        cores = torch.get_num_threads()
+        """The answer to each batch."""
+        return [answer.result() for answer in self.start(batches)]
+
+    def start(self, batches: Sequence[Batch]) -> list[Future[Logits]]:
+        """Begin to read batches, in order. Many are read side by side, each by one core: cores that share one wait for each other.
+
+        Callers in several threads take turns, so that none waits for all batches of another.
+        """
         encode = self._one_core() if len(batches) >= self.at_once > 1 else None
-        if encode is None:
-            return [self(batch) for batch in batches]
-        found: list[Logits] = []
-        with ThreadPoolExecutor(cores, thread_name_prefix="standpoint-encode") as pool:
-            for start in range(0, len(batches), TOGETHER * cores):
-                some = batches[start : start + TOGETHER * cores]
-                # The heads come after: PyTorch's threads wait by spinning, and would take the cores from the encoders.
-                states = list(pool.map(lambda batch: encode(batch.input_ids, batch.attention_mask), some))
-                found += map(self._answer, some, states)
+        found: list[Future[Logits]] = [Future() for _ in batches]
+        pool, ahead = self._pool(), self.at_once
+
+        def read(place: int) -> None:
+            try:
+                found[place].set_result(self._read(batches[place], encode or self._encode))
+            except Exception as error:
+                found[place].set_exception(error)
+            if place + ahead < len(batches):
+                pool.submit(read, place + ahead)
+
+        for place in range(min(ahead, len(batches))):
+            pool.submit(read, place)
         return found
+
+    def _pool(self) -> ThreadPoolExecutor:
+        """The threads that read. A forked process has none of its parent's."""
+        with self._hiring:
+            wanted = os.getpid(), self.workers
+            if self._workers is None or self._workers[0] != wanted:
+                begin = partial(_one_thread, torch.get_num_threads()) if self.workers > 1 else None
+                self._workers = wanted, ThreadPoolExecutor(self.workers, "standpoint-read", begin)
+            return self._workers[1]
 
     def _one_core(self) -> Encode | None:
         """The encoder that several threads call at once, a core each; None where cores can only share a batch.
@@ -94,14 +118,13 @@ class Engine:
                 logging.getLogger(__name__).warning(told, first_line(error))
         return self._several
 
-    def _answer(self, batch: Batch, states: Tensor) -> Logits:
+    def _read(self, batch: Batch, encode: Encode) -> Logits:
         """What heads and reader make of the encoded windows."""
         with torch.inference_mode():
             device = self.model.device
             tensors = {name: tensor.to(device) for name, tensor in batch.tensors().items()}
-            del tensors["input_ids"], tensors["attention_mask"]
-            states = states.float()
-            targets = self._targets(tensors.pop("target_ids"), tensors["target_mask"])
+            states = encode(tensors.pop("input_ids"), tensors.pop("attention_mask")).float()
+            targets = self._targets(tensors.pop("target_ids"), tensors["target_mask"], encode)
             answer = self.model.answer(states, targets, **tensors)
         return Logits(
             tokens=_on_cpu(answer.tokens),
@@ -110,27 +133,39 @@ class Engine:
             weights=_on_cpu(answer.weights),
         )
 
-    def _targets(self, ids: Tensor, mask: Tensor) -> Tensor | None:
+    def _targets(self, ids: Tensor, mask: Tensor, encode: Encode) -> Tensor | None:
         """The encoded targets; those of the batch before are kept, for most streams have one target."""
         if self.model.reader is None or not len(ids):
             return None
         known = self._last
         if known is None or not torch.equal(known[0], ids):
-            self._last = known = ids, self._encoded_targets(ids, mask)
+            self._last = known = ids, self._encoded_targets(ids, mask, encode)
         return known[1]
 
-    def _encoded_targets(self, ids: Tensor, mask: Tensor) -> Tensor:
+    def _encoded_targets(self, ids: Tensor, mask: Tensor, encode: Encode) -> Tensor:
         """In parts of similar length, so that memory does not grow with the number of targets. Shape: (Q, longest, D)."""
         lengths = mask.sum(1)
         order = lengths.argsort(descending=True, stable=True)
         parts = order.split(batch_sizes(lengths[order].tolist(), TARGET_TOKENS))
         if len(parts) == 1:
-            return self._encode(ids, mask).float()
+            return encode(ids, mask).float()
         found = torch.zeros(*ids.shape, self.model.encoder.config.hidden_size, device=self.model.device)
         for part in parts:
             width = int(lengths[part[0]])
-            found[part, :width] = self._encode(ids[part, :width], mask[part, :width]).float()
+            found[part, :width] = encode(ids[part, :width], mask[part, :width]).float()
         return found
+
+
+def _one_thread(others: int) -> None:
+    """Let torch use the calling thread alone for what it asks for, and `others` threads elsewhere.
+
+    The number is each thread's own, but what one sets is also what others begin with, at their first look at it.
+    """
+    torch.get_num_threads()
+    torch.set_num_threads(1)
+    last = Thread(target=torch.set_num_threads, args=(others,))
+    last.start()
+    last.join()
 
 
 def _on_cpu(group: dict[str, Tensor] | None) -> dict[str, Tensor]:

@@ -122,7 +122,10 @@ def _write(name: str, path: str | Path, tagger: Tagger, part: Path, gold: Sequen
 
     guarded = not sees_all(tagger.engine.model.encoder)
     if ENGINES[name].static:
-        openvino.write_int8_static(graph, part / openvino.GRAPH, samples(tagger, gold), guarded=guarded)
+        if not (found := samples(tagger, gold)):
+            told = "finds its scales on the tokens of --data, and there are none; give documents with text"
+            raise ConfigError(f"engine {name!r}", told)
+        openvino.write_int8_static(graph, part / openvino.GRAPH, found, guarded=guarded)
     else:
         write = openvino.write_int8 if ENGINES[name].bits8 else openvino.write
         write(graph, part / openvino.GRAPH, guarded=guarded)

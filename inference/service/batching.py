@@ -8,18 +8,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from annotations.document import Document
-from inference.batches import Batch
-from inference.decoding import Answer
-from inference.engines.engine import Engine
-from inference.model import Logits
-from inference.tagger import Encoded, Tagger
+from inference.tagger import Encoded, Reading, Tagger
 from inference.windows import Window, together
 
 
@@ -67,8 +62,8 @@ class Batcher:
         self._arrived = threading.Condition()
         self._closing = False
         self._decoder = ThreadPoolExecutor(1, f"{name}-decode")
-        # One batch is decoded while the next one is read; no more than that, or answers would pile up.
-        self._undecoded = threading.Semaphore(2)
+        # One batch is decoded while the next one is read; what comes meanwhile is read together after that.
+        self._under_way = threading.Semaphore(2)
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
@@ -100,10 +95,12 @@ class Batcher:
         self._decoder.shutdown()
 
     def _work(self) -> None:
-        while taken := self._take():
+        while self._under_way.acquire() and (taken := self._take()):
             live = [one for one in taken if one.done.set_running_or_notify_cancel()]
             if live:
                 self._tag(live)
+            else:
+                self._under_way.release()
             del taken, live
 
     def _take(self) -> list[Waiting]:
@@ -132,21 +129,21 @@ class Batcher:
         began = time.monotonic()
         try:
             windows = together([one.encoded.windows for one in some])
-            answers = some[0].tagger.answer(windows)
+            reading = some[0].tagger.start(windows)
         except Exception as error:
+            self._under_way.release()
             self._failed(some, error)
             return
-        self._undecoded.acquire()
-        self._decoder.submit(self._decode, some, windows, answers, began)
+        self._decoder.submit(self._decode, some, windows, reading, began)
 
-    def _decode(self, some: Sequence[Waiting], windows: list[Window], answers: list[Answer], began: float) -> None:
+    def _decode(self, some: Sequence[Waiting], windows: list[Window], reading: Reading, began: float) -> None:
         try:
-            documents = some[0].tagger.decode([one.encoded.document for one in some], windows, answers)
+            documents = some[0].tagger.decode([one.encoded.document for one in some], windows, reading.answers())
         except Exception as error:
             self._failed(some, error)
             return
         finally:
-            self._undecoded.release()
+            self._under_way.release()
         self._observe(some, windows, began)
         for one, document in zip(some, documents, strict=True):
             one.done.set_result(document)
@@ -177,52 +174,3 @@ class Batcher:
                 continue
             self._observe([one], one.encoded.windows, began)
             one.done.set_result(document)
-
-
-class Turns:
-    """A lock that is given in the order in which it was asked for, so that a long job lets short ones in between."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._next = self._serving = 0
-
-    @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Wait for one's turn, and hold it."""
-        with self._changed:
-            mine = self._next
-            self._next += 1
-            self._changed.wait_for(lambda: self._serving == mine)
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._serving += 1
-                self._changed.notify_all()
-
-
-class Shared(Engine):
-    """An engine that several threads use in turns, each for as many batches as it reads side by side."""
-
-    def __init__(self, engine: Engine, turns: Turns) -> None:
-        self.model, self.name, self.step = engine.model, engine.name, engine.step
-        self._engine, self._turns = engine, turns
-
-    def __call__(self, batch: Batch) -> Logits:
-        """What the engine answers, when its turn has come."""
-        return self.answers([batch])[0]
-
-    @property
-    def at_once(self) -> int:
-        """As many as the engine itself."""
-        return self._engine.at_once
-
-    def answers(self, batches: Sequence[Batch]) -> list[Logits]:
-        """The answer to each batch, in several turns where there are many."""
-        found: list[Logits] = []
-        turns = max(1, len(batches) // self.at_once)
-        for turn in range(turns):
-            some = batches[len(batches) * turn // turns : len(batches) * (turn + 1) // turns]
-            with self._turns.turn():
-                found += self._engine.answers(some)
-        return found

@@ -16,7 +16,6 @@ from annotations.errors import CheckpointError, StandpointError, first_line
 from inference.checkpoint_files import MANIFEST, NEEDED, sha256, version
 from inference.engines import artefacts
 from inference.model_store import ModelStore, NoEarlierError
-from inference.service.batching import Shared, Turns
 from inference.service.messages import TEXT
 from inference.tagger import Tagger
 
@@ -47,7 +46,6 @@ class Models:
         self.path, self.engine, self.say = path, engine, say
         store = ModelStore(path)
         self.store = None if store.empty else store
-        self._turns = Turns()
         self._changing = threading.Lock()
         self.current = self._load()
         self.earlier: Loaded | None = None
@@ -141,7 +139,6 @@ class Models:
             raise
         except Exception as error:
             raise CheckpointError(folder, f"does not answer ({first_line(error)}); train it again") from error
-        tagger.engine = Shared(tagger.engine, self._turns)
         return Loaded(tagger, identity, artefact, folder)
 
 
