@@ -272,6 +272,38 @@ def test_an_error_of_one_batch_is_its_own(folder: Path, gold: list[Document], mo
     assert all(one.result(60) for place, one in enumerate(started) if place != 1)
 
 
+@pytest.mark.parametrize("engine", ["openvino", "torch"])
+def test_a_program_that_leaves_a_stream_unread_ends(engine: str, folder: Path) -> None:
+    program = """
+import concurrent.futures.thread, sys, time, torch
+import inference.tagger
+torch.set_num_threads(2)
+inference.tagger.LOOK_AHEAD = 8_000
+tagger = inference.tagger.Tagger.load(sys.argv[1], engine=sys.argv[2])
+engine, calls, held = tagger.engine, [], set()
+start, read = engine.start, engine._read
+
+def started(batches):
+    if calls:
+        concurrent.futures.wait(calls[0])
+        held.update(map(id, batches))
+    calls.append(start(batches))
+    return calls[-1]
+
+def reading(batch, encode):
+    while id(batch) in held and not concurrent.futures.thread._shutdown:
+        time.sleep(0.01)
+    return read(batch, encode)
+
+engine.start, engine._read = started, reading
+stream = tagger.tag(f"He came {n}. " * 20 for n in range(200))
+print(next(stream).text[:7], len(calls) > 1 and min(map(len, calls)) > engine.at_once)
+"""
+    command = [sys.executable, "-c", program, folder, engine]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (told.returncode, told.stdout) == (0, "He came True\n"), told.stderr
+
+
 def test_readers_of_one_core_each_leave_torch_its_threads_elsewhere(folder: Path) -> None:
     program = """
 import sys, threading, torch

@@ -45,7 +45,7 @@ class Engine:
         self._encode = load(1) if load else model.encode
         self._last: tuple[Tensor, Tensor] | None = None
         self._workers: tuple[tuple[int, int], ThreadPoolExecutor] | None = None
-        self._hiring = Lock()
+        self._preparing = Lock()
 
     def __call__(self, batch: Batch) -> Logits:
         """Logits on the CPU, in 32-bit floats, shaped as `Logits` says."""
@@ -58,7 +58,7 @@ class Engine:
 
     @property
     def at_once(self) -> int:
-        """So many batches are given to the workers, so that none waits for the next."""
+        """So many batches of one caller are with the workers or wait for them, so that no worker waits for a batch."""
         return 2 * self.workers if self.workers > 1 else 1
 
     def budget(self, tokens: int, most: int) -> int:
@@ -89,15 +89,23 @@ class Engine:
             except Exception as error:
                 found[place].set_exception(error)
             if place + ahead < len(batches):
-                pool.submit(read, place + ahead)
+                go_on(place + ahead)
+
+        def go_on(place: int) -> None:
+            try:
+                pool.submit(read, place)
+            except RuntimeError as ending:
+                # The interpreter ends, but not before its threads do, and some may wait for these.
+                for one in found[place::ahead]:
+                    one.set_exception(ending)
 
         for place in range(min(ahead, len(batches))):
-            pool.submit(read, place)
+            go_on(place)
         return found
 
     def _pool(self) -> ThreadPoolExecutor:
         """The threads that read. A forked process has none of its parent's."""
-        with self._hiring:
+        with self._preparing:
             wanted = os.getpid(), self.workers
             if self._workers is None or self._workers[0] != wanted:
                 begin = partial(_one_thread, torch.get_num_threads()) if self.workers > 1 else None
@@ -109,14 +117,15 @@ class Engine:
 
         It is loaded when it is first asked for.
         """
-        if self._several is None and self._load is not None and (cores := torch.get_num_threads()) > 1:
-            try:
-                self._several = self._load(cores)
-            except Exception as error:
-                self._load = None
-                told = "batches are read one after another, more slowly (%s)"
-                logging.getLogger(__name__).warning(told, first_line(error))
-        return self._several
+        with self._preparing:
+            if self._several is None and self._load is not None and (cores := torch.get_num_threads()) > 1:
+                try:
+                    self._several = self._load(cores)
+                except Exception as error:
+                    self._load = None
+                    told = "batches are read one after another, more slowly (%s)"
+                    logging.getLogger(__name__).warning(told, first_line(error))
+            return self._several
 
     def _read(self, batch: Batch, encode: Encode) -> Logits:
         """What heads and reader make of the encoded windows."""
