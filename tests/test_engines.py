@@ -238,14 +238,14 @@ def test_callers_take_turns(
     many, few = (tagger.batches(tagger.encode(some)) for some in (bare(gold), [Document(id="a", text="He came.")]))
     wanted = engine.answers(many)
     assert len(many) >= 2 * before and len(few) == 1
-    begun, both_wait, read = [], threading.Event(), engine._read
+    begun, both_wait, read = [], threading.Event(), engine.read
 
     def watched(batch: Batch, encode: Encode) -> Logits:
         begun.append(batch)
         assert both_wait.wait(60)
         return read(batch, encode)
 
-    monkeypatch.setattr(engine, "_read", watched)
+    monkeypatch.setattr(engine, "read", watched)
     long, short = engine.start(many), engine.start(few)
     both_wait.set()
     found = [one.result(60) for one in long]
@@ -258,14 +258,14 @@ def test_callers_take_turns(
 def test_an_error_of_one_batch_is_its_own(folder: Path, gold: list[Document], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     engine = (tagger := Tagger.load(folder, engine="openvino")).engine
-    many, read = tagger.batches(tagger.encode(bare(gold))), engine._read
+    many, read = tagger.batches(tagger.encode(bare(gold))), engine.read
 
     def failing(batch: Batch, encode: Encode) -> Logits:
         if batch is many[1]:
             raise MemoryError("too large")
         return read(batch, encode)
 
-    monkeypatch.setattr(engine, "_read", failing)
+    monkeypatch.setattr(engine, "read", failing)
     started = engine.start(many)
     with pytest.raises(MemoryError, match="too large"):
         started[1].result(60)
@@ -281,7 +281,7 @@ torch.set_num_threads(2)
 inference.tagger.LOOK_AHEAD = 8_000
 tagger = inference.tagger.Tagger.load(sys.argv[1], engine=sys.argv[2])
 engine, calls, held = tagger.engine, [], set()
-start, read = engine.start, engine._read
+start, read = engine.start, engine.read
 
 def started(batches):
     if calls:
@@ -295,7 +295,7 @@ def reading(batch, encode):
         time.sleep(0.01)
     return read(batch, encode)
 
-engine.start, engine._read = started, reading
+engine.start, engine.read = started, reading
 stream = tagger.tag(f"He came {n}. " * 20 for n in range(200))
 print(next(stream).text[:7], len(calls) > 1 and min(map(len, calls)) > engine.at_once)
 """
@@ -311,8 +311,8 @@ from annotations.document import Document, Label
 from inference.tagger import Tagger
 torch.set_num_threads(3)
 tagger = Tagger.load(sys.argv[1], engine="openvino")
-read, found = tagger.engine._read, []
-tagger.engine._read = lambda *given: (found.append(torch.get_num_threads()), read(*given))[1]
+read, found = tagger.engine.read, []
+tagger.engine.read = lambda *given: (found.append(torch.get_num_threads()), read(*given))[1]
 many = tagger.batches(tagger.encode([Document(id=str(n), text="He came from Kabul. " * 60) for n in range(40)]))
 assert len(many) > tagger.engine.at_once == 6
 tagger.engine.answers(many)

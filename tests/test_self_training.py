@@ -160,7 +160,7 @@ def test_wherever_it_is_killed_it_goes_on(tmp_path: Path, encoders: Callable[[st
     deaths = [
         ["training.objective:Objective.__call__", 3],
         ["inference.checkpoint:save", 1],
-        ["training.self_training:Ensemble.__call__", 1],
+        ["training.self_training:Ensemble.read", 1],
         ["training.objective:Objective.__call__", 4],
     ]
     killed = [trainings.job("killed", die=death) for death in deaths]
@@ -179,7 +179,7 @@ def test_other_further_texts_are_other_work(run_file: Path, tmp_path: Path, monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(self_training.Ensemble, "__call__", stopped)
+        patched.setattr(self_training.Ensemble, "read", stopped)
         assert CliRunner().invoke(app, ["train", str(run_file)]).exit_code == 130
     assert (tmp_path / "run" / "trainer" / "teacher-2" / "checkpoint").is_dir()
     assert not (tmp_path / "run" / "trainer" / "teacher-2" / "trainer").exists()

@@ -104,13 +104,13 @@ def test_many_documents_and_a_bad_one_among_them(service: Running, tagger: Tagge
     assert answered(bodies[11]) == tagger.tag(TEXTS[1], target=TARGET).without_scores()
 
 
-@pytest.mark.parametrize("stage", ["start", "_read", "decode"])
+@pytest.mark.parametrize("stage", ["start", "read", "decode"])
 def test_a_document_that_breaks_the_model_does_not_spoil_its_batch(
     stage: str, service: Running, tagger: Tagger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert service.api is not None
     served = service.api.models.current.tagger
-    owner: Any = served.engine if stage == "_read" else served
+    owner: Any = served.engine if stage == "read" else served
     whole = getattr(owner, stage)
     [broken] = served.encode([Document(id="a", text="BROKEN")])
 

@@ -18,7 +18,7 @@ from annotations.document import Document
 from annotations.errors import ConfigError
 from annotations.schema import Kind, Schema
 from inference.batches import Batch
-from inference.engines.engine import Engine
+from inference.engines.engine import Encode, Engine
 from inference.model import Logits, StandpointModel
 from inference.tagger import Tagger
 from training.config import RunConfig
@@ -39,9 +39,9 @@ class Ensemble(Engine):
         super().__init__(models[0], name="ensemble")
         self._members = [Engine(model) for model in models]
 
-    def __call__(self, batch: Batch) -> Logits:
+    def read(self, batch: Batch, encode: Encode | None = None) -> Logits:
         """Logarithms of mean probabilities, shaped as `Logits` says; a document's vote is the members' weighted mean."""
-        answers = [member(batch) for member in self._members]
+        answers = [member.read(batch) for member in self._members]
         votes, weights = _stacked(one.votes for one in answers), _stacked(one.weights for one in answers)
         return Logits(
             tokens=_mean(one.tokens for one in answers),

@@ -85,8 +85,8 @@ class Engine:
 
         def read(place: int) -> None:
             try:
-                found[place].set_result(self._read(batches[place], encode or self._encode))
-            except Exception as error:
+                found[place].set_result(self.read(batches[place], encode))
+            except BaseException as error:
                 found[place].set_exception(error)
             if place + ahead < len(batches):
                 go_on(place + ahead)
@@ -127,8 +127,9 @@ class Engine:
                     logging.getLogger(__name__).warning(told, first_line(error))
             return self._several
 
-    def _read(self, batch: Batch, encode: Encode) -> Logits:
-        """What heads and reader make of the encoded windows."""
+    def read(self, batch: Batch, encode: Encode | None = None) -> Logits:
+        """The answer to one batch, made in the calling thread: what an engine of another kind redefines."""
+        encode = encode or self._encode
         with torch.inference_mode():
             device = self.model.device
             tensors = {name: tensor.to(device) for name, tensor in batch.tensors().items()}
