@@ -96,7 +96,7 @@ def in_thread(path: Path, overrides: Sequence[str] = (), access: Access | None =
         finally:
             running.handle_exit(signal.SIGTERM, None)
             thread.join(60)
-            api.tagging.close()
+            api.models.close()
             assert not thread.is_alive()
 
 

@@ -18,8 +18,8 @@ from service_help import JSON, NDJSON, TARGET, TEXTS, Running, in_thread, make_c
 from annotations.document import Document
 from inference.config import TaggerConfig
 from inference.service.messages import ItemError, ManyAnswer, Offsets, TaggedDocument
-from inference.service.tagging import truncated
 from inference.service.units import converter
+from inference.service.worker import Worker, truncated
 from inference.tagger import Tagger
 
 
@@ -109,7 +109,9 @@ def test_a_document_that_breaks_the_model_does_not_spoil_its_batch(
     stage: str, service: Running, tagger: Tagger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert service.api is not None
-    served = service.api.models.current.tagger
+    work = service.api.models.current.work
+    assert isinstance(work, Worker)
+    served = work.tagger
     owner: Any = served.engine if stage == "read" else served
     whole = getattr(owner, stage)
     [broken] = served.encode([Document(id="a", text="BROKEN")])

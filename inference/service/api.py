@@ -20,7 +20,7 @@ from inference.model_store import NoEarlierError
 from inference.service.access import Access
 from inference.service.config import ServiceConfig
 from inference.service.intake import Intake
-from inference.service.messages import DocumentIn, ManyAnswer, ManyRequest, ModelState, OneRequest, Options
+from inference.service.messages import DocumentIn, ManyRequest, ModelState, Offsets, OneRequest, Options
 from inference.service.metrics import CONTENT_TYPE, Metrics
 from inference.service.models import BusyError, Loaded, Models
 from inference.service.openapi import description
@@ -28,7 +28,8 @@ from inference.service.page import Page, fragment
 from inference.service.problems import Json, Kind, Problem, check_keys, invalid
 from inference.service.reading import MEGABYTE, Body, parse
 from inference.service.streams import Stream, lines
-from inference.service.tagging import Tagged, Tagging, answer, item_error, size
+from inference.service.tagging import Tagging, item_error, size
+from inference.service.workers import ElsewhereError
 from inference.web import Answer, Call, Endpoint, HungUpError, failure
 
 JSON, NDJSON, HTML, PROBLEM = "application/json", "application/x-ndjson", "text/html", "application/problem+json"
@@ -64,7 +65,8 @@ class Api:
         self._description = json.dumps(description()).encode()
         metrics.watch("queue_documents", "Documents let in and not yet answered", lambda: self.intake.documents)
         metrics.watch("queue_characters", "Their code points", lambda: self.intake.held)
-        metrics.watch("batch_waiting", "Documents that wait for the model", lambda: self.tagging.waiting)
+        metrics.watch("batch_waiting", "Documents that wait for the model", lambda: self.models.current.work.waiting)
+        metrics.watch("workers", "Processes that tag", lambda: self.models.current.work.processes)
         metrics.watch("body_bytes", "Bodies that are held", lambda: self.intake.body_bytes)
         metrics.watch("ready", "Whether requests are taken", lambda: self.state.ready)
         self._tell_model()
@@ -138,7 +140,7 @@ class Api:
 
     async def health(self, _: Call) -> Answer:
         """Whether the process can do its work at all."""
-        alive = self.tagging.alive
+        alive = self.models.current.work.alive
         return _json(200 if alive else 503, {"status": "ok" if alive else "the model's thread has died"})
 
     async def readiness(self, _: Call) -> Answer:
@@ -179,12 +181,14 @@ class Api:
         except ValidationError as error:
             raise invalid(error, ManyRequest if "documents" in value else OneRequest) from None
         item = DocumentIn(id=one.id, text=one.text, target=one.target)
-        item = self.tagging.allowed(item, one, model.tagger.schema)
+        item = self.tagging.allowed(item, one, model.work.schema)
         self.intake.check(size(item))
-        tagged = await self._in_time(self.tagging.tag(item, model, self.intake.take(size(item))))
-        if _page_wanted(call.header("accept") or ""):
-            return Answer(200, fragment(tagged.document, model.tagger.schema), "text/html; charset=utf-8")
-        return _json(200, answer(item.id, tagged, one))
+        page = _page_wanted(call.header("accept") or "")
+        offsets = Offsets.CODE_POINTS if page else one.offsets
+        found = await self._in_time(self.tagging.tag(item, model, offsets, self.intake.take(size(item))))
+        if page:
+            return Answer(200, fragment(item, found.body, model.work.schema), "text/html; charset=utf-8")
+        return Answer(200, found.body)
 
     async def _many(self, request: ManyRequest, model: Loaded) -> Answer:
         if len(request.documents) > (most := self.config.limits.documents):
@@ -194,25 +198,26 @@ class Api:
         # What is wrong with many documents takes a while to say.
         checked = await asyncio.to_thread(lambda: [self._checked(item, request, model) for item in request.documents])
         self.intake.check(sum(size(item) for item in checked if isinstance(item, DocumentIn)))
-        found = await self._in_time(asyncio.gather(*(self._item(item, model) for item in checked)))
+        found = await self._in_time(asyncio.gather(*(self._item(item, request, model) for item in checked)))
         documents = [
-            item_error(item, one) if isinstance(one, Problem) else answer(item.get("id"), one, request)
+            _dump(item_error(item, one)) if isinstance(one, Problem) else one
             for item, one in zip(request.documents, found, strict=True)
         ]
-        return _json(200, ManyAnswer(documents=documents))
+        # As a ManyAnswer would be written, of pieces that are written already.
+        return Answer(200, b'{"documents":[' + b",".join(documents) + b"]}")
 
     def _checked(self, item: Any, request: ManyRequest, model: Loaded) -> DocumentIn | Problem:
         try:
-            return self.tagging.checked(item, request, model.tagger.schema, request.target)
+            return self.tagging.checked(item, request, model.work.schema, request.target)
         except Problem as problem:
             return self._counted(problem)
 
-    async def _item(self, item: DocumentIn | Problem, model: Loaded) -> Tagged | Problem:
+    async def _item(self, item: DocumentIn | Problem, options: Options, model: Loaded) -> bytes | Problem:
         """A document's answer, or what is wrong with it alone."""
         if isinstance(item, Problem):
             return item
         try:
-            return await self.tagging.tag(item, model, self.intake.take(size(item)))
+            return (await self.tagging.tag(item, model, options.offsets, self.intake.take(size(item)))).body
         except Problem as problem:
             return self._counted(problem)
         except Exception as error:
@@ -228,24 +233,24 @@ class Api:
         found = lines(call.chunks(), self.intake, longest=longest, seconds=timeouts.body)
 
         async def line(number: int, raw: bytes) -> bytes:
-            return _dump(await self._line(number, raw, options)) + b"\n"
+            return await self._line(number, raw, options) + b"\n"
 
         stream = Stream(line, self.intake, at_once=limits.stream_documents, most_bytes=limits.stream_mb * MEGABYTE)
         return Answer(200, stream.run(found), NDJSON)
 
-    async def _line(self, number: int, raw: bytes, options: Options) -> BaseModel:
+    async def _line(self, number: int, raw: bytes, options: Options) -> bytes:
         """The answer to a line of a stream, which waits for room and may get another model than the line before."""
         value: Any = None
         model = self.models.current
         try:
             value = await _parsed(raw, f"line {number}")
-            item = self.tagging.checked(value, options, model.tagger.schema)
+            item = self.tagging.checked(value, options, model.work.schema)
             cost = await self.intake.wait(size(item))
-            return answer(item.id, await self._in_time(self.tagging.tag(item, model, cost)), options)
+            return (await self._in_time(self.tagging.tag(item, model, options.offsets, cost))).body
         except Problem as problem:
-            return item_error(value, self._counted(problem))
+            return _dump(item_error(value, self._counted(problem)))
         except Exception as error:
-            return item_error(value, self._counted(self._unforeseen("/v1/tag", error)))
+            return _dump(item_error(value, self._counted(self._unforeseen("/v1/tag", error))))
 
     async def _in_time(self, work: Awaitable[T]) -> T:
         try:
@@ -297,8 +302,11 @@ class Api:
             self.say(f"{call.method} {path} {status} {1000 * seconds:.0f} ms")
 
     def _unforeseen(self, path: str, error: Exception) -> Problem:
-        self.say(f"{path}: {failure(error)}")
-        return Problem(Kind.INTERNAL, f"internal error: {type(error).__name__}")
+        name, told = (
+            (error.name, error.told) if isinstance(error, ElsewhereError) else (type(error).__name__, failure(error))
+        )
+        self.say(f"{path}: {told}")
+        return Problem(Kind.INTERNAL, f"internal error: {name}")
 
     def _model_state(self) -> Answer:
         now, earlier = self.models.current, self.models.earlier
@@ -306,7 +314,7 @@ class Api:
             200,
             ModelState(
                 version=now.version,
-                engine=now.tagger.engine.name,
+                engine=now.work.engine,
                 loaded=now.loaded,
                 earlier=earlier.version if earlier else None,
             ),
@@ -314,7 +322,7 @@ class Api:
 
     def _tell_model(self) -> None:
         now = self.models.current
-        self.metrics.model(now.version, now.tagger.engine.name)
+        self.metrics.model(now.version, now.work.engine)
 
 
 def problem_answer(problem: Problem, *, closing: bool = False) -> Answer:

@@ -1,6 +1,6 @@
-"""Puts documents of different requests together for the model: by a budget of tokens, and by how long the oldest waits.
+"""Puts documents of different requests together for a model: by a budget of tokens, and by how long the oldest waits.
 
-It knows taggers and encoded documents; it knows no HTTP, and of time only how long something waited.
+It knows a tagger and encoded documents; it knows no HTTP, and of time only how long something waited.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -34,6 +34,15 @@ class TaggedBatch(NamedTuple):
     """How long it took."""
 
 
+class Answer(NamedTuple):
+    """What a client gets for a document."""
+
+    body: bytes
+    """JSON of a `TaggedDocument`."""
+    truncated: bool
+    """Whether some letter of the text was not read."""
+
+
 class Observer(Protocol):
     """Who is told of every batch."""
 
@@ -45,36 +54,37 @@ class Observer(Protocol):
 class Waiting:
     """A document that wants to be tagged."""
 
-    tagger: Tagger
     encoded: Encoded
     tokens: int
-    done: Future[Document] = field(default_factory=Future)
+    answer: Callable[[Document], Answer]
+    """From the tagged document to what is answered."""
+    done: Future[Answer]
     since: float = field(default_factory=time.monotonic)
 
 
 class Batcher:
     """One thread that reads what waits, and one that decodes what was read; a document that fails alone fails alone."""
 
-    def __init__(self, name: str, *, tokens: int, wait_seconds: float, observer: Observer) -> None:
-        self.tokens, self.wait_seconds, self.observer = tokens, wait_seconds, observer
+    def __init__(
+        self, name: str, tagger: Tagger, *, tokens: int, wait_seconds: float, at_once: int, observer: Observer
+    ) -> None:
+        self.tagger, self.tokens, self.wait_seconds, self.observer = tagger, tokens, wait_seconds, observer
         self._queue: deque[Waiting] = deque()
         self._queued_tokens = 0
         self._arrived = threading.Condition()
         self._closing = False
         self._decoder = ThreadPoolExecutor(1, f"{name}-decode")
-        # One batch is decoded while the next one is read; what comes meanwhile is read together after that.
-        self._under_way = threading.Semaphore(2)
+        # With two, one is decoded while the next one is read. What comes meanwhile is read together after that.
+        self._under_way = threading.Semaphore(at_once)
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
-    def submit(self, tagger: Tagger, encoded: Encoded, tokens: int) -> Future[Document]:
-        """Ask for an encoded document to be tagged; cancel the future to take it back while it waits."""
-        one = Waiting(tagger, encoded, tokens)
+    def submit(self, one: Waiting) -> None:
+        """Ask for an encoded document to be tagged; its future is cancelled to take it back while it waits."""
         with self._arrived:
             self._queue.append(one)
-            self._queued_tokens += tokens
+            self._queued_tokens += one.tokens
             self._arrived.notify()
-        return one.done
 
     @property
     def waiting(self) -> int:
@@ -86,11 +96,15 @@ class Batcher:
         """Whether the thread lives."""
         return self._thread.is_alive()
 
-    def close(self) -> None:
-        """Tag what waits, and end."""
+    def end(self) -> None:
+        """Tag what waits, then end, without waiting for it."""
         with self._arrived:
             self._closing = True
             self._arrived.notify()
+
+    def close(self) -> None:
+        """Tag what waits, and end."""
+        self.end()
         self._thread.join()
         self._decoder.shutdown()
 
@@ -102,9 +116,10 @@ class Batcher:
             else:
                 self._under_way.release()
             del taken, live
+        self._decoder.shutdown(wait=False)
 
     def _take(self) -> list[Waiting]:
-        """The oldest documents that share a tagger and fit the budget; none where the end has come."""
+        """The oldest documents that fit the budget; none where the end has come."""
         with self._arrived:
             while not self._queue and not self._closing:
                 self._arrived.wait()
@@ -114,8 +129,8 @@ class Batcher:
             while not self._closing and self._queued_tokens < self.tokens and (left := until - time.monotonic()) > 0:
                 self._arrived.wait(left)
             taken = [self._pop()]
-            size, tagger = taken[0].tokens, taken[0].tagger
-            while self._queue and self._queue[0].tagger is tagger and size + self._queue[0].tokens <= self.tokens:
+            size = taken[0].tokens
+            while self._queue and size + self._queue[0].tokens <= self.tokens:
                 size += self._queue[0].tokens
                 taken.append(self._pop())
             return taken
@@ -129,7 +144,7 @@ class Batcher:
         began = time.monotonic()
         try:
             windows = together([one.encoded.windows for one in some])
-            reading = some[0].tagger.start(windows)
+            reading = self.tagger.start(windows)
         except Exception as error:
             self._under_way.release()
             self._failed(some, error)
@@ -138,22 +153,23 @@ class Batcher:
 
     def _decode(self, some: Sequence[Waiting], windows: list[Window], reading: Reading, began: float) -> None:
         try:
-            documents = some[0].tagger.decode([one.encoded.document for one in some], windows, reading.answers())
+            documents = self.tagger.decode([one.encoded.document for one in some], windows, reading.answers())
+            answers = [one.answer(document) for one, document in zip(some, documents, strict=True)]
         except Exception as error:
             self._failed(some, error)
             return
         finally:
             self._under_way.release()
         self._observe(some, windows, began)
-        for one, document in zip(some, documents, strict=True):
-            one.done.set_result(document)
+        for one, answer in zip(some, answers, strict=True):
+            one.done.set_result(answer)
 
     def _observe(self, some: Sequence[Waiting], windows: Sequence[Window], began: float) -> None:
         self.observer.tagged(
             TaggedBatch(
                 documents=len(some),
                 tokens=sum(one.tokens for one in some),
-                padding=some[0].tagger.padding(windows),
+                padding=self.tagger.padding(windows),
                 budget=self.tokens,
                 waited=[began - one.since for one in some],
                 seconds=time.monotonic() - began,
@@ -168,9 +184,9 @@ class Batcher:
         for one in some:
             began = time.monotonic()
             try:
-                document = one.tagger.tag_encoded([one.encoded])[0]
+                answer = one.answer(self.tagger.tag_encoded([one.encoded])[0])
             except Exception as own:
                 one.done.set_exception(own)
                 continue
             self._observe([one], one.encoded.windows, began)
-            one.done.set_result(document)
+            one.done.set_result(answer)

@@ -80,6 +80,8 @@ class ServiceConfig(Config):
     """Port to listen on; 0 takes a free one."""
     engine: str = "auto"
     """What runs the encoder; by default the fastest that is there."""
+    engine_workers: int = Field(default=0, ge=0)
+    """Processes that tag, which share the cores; with 0 the service's own process does."""
     tokens_file: Path | None = None
     """File of bearer tokens, one a line; STANDPOINT_TOKENS holds them otherwise. Without any, everybody is answered."""
     admin_tokens_file: Path | None = None

@@ -7,17 +7,23 @@ import json
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from annotations.errors import CheckpointError, StandpointError, first_line
 from inference.checkpoint_files import MANIFEST, NEEDED, sha256, version
 from inference.engines import artefacts
 from inference.model_store import ModelStore, NoEarlierError
-from inference.service.messages import TEXT
-from inference.tagger import Tagger
+from inference.service.worker import Work
+
+Again = Callable[[], AbstractContextManager[Path]]
+"""The files of a model once more; raises CheckpointError where they have become others."""
+Start = Callable[[Path, str, Again], Work]
+"""From a checkpoint's files, which are gone later, and its version to what tags with it; raises an error where nothing can."""
 
 
 class BusyError(StandpointError):
@@ -26,9 +32,9 @@ class BusyError(StandpointError):
 
 @dataclass(frozen=True)
 class Loaded:
-    """A tagger that can answer."""
+    """A model that can answer. Its work ends when nobody has it any more."""
 
-    tagger: Tagger
+    work: Work
     version: str
     artefact: str | None
     """Content hash of what its engine runs, where that is not the weights themselves."""
@@ -42,8 +48,8 @@ class Models:
     A request keeps the model that it began with.
     """
 
-    def __init__(self, path: Path, engine: str, say: Callable[[str], None]) -> None:
-        self.path, self.engine, self.say = path, engine, say
+    def __init__(self, path: Path, start: Start, say: Callable[[str], None]) -> None:
+        self.path, self.start, self.say = path, start, say
         store = ModelStore(path)
         self.store = None if store.empty else store
         self._changing = threading.Lock()
@@ -75,6 +81,12 @@ class Models:
                 raise NoEarlierError(self.path, "was not reloaded yet, so there is no model to go back to")
             return self._take(self.earlier)
 
+    def close(self) -> None:
+        """Finish what was taken, and end."""
+        for model in (self.current, self.earlier):
+            if model:
+                model.work.close()
+
     def _restore(self, store: ModelStore) -> Loaded:
         """Where the store's current version could not be served, it goes back to the one that answers."""
         if store.version != self.current.version:
@@ -91,55 +103,68 @@ class Models:
         before = self.current
         if new.version != before.version:
             self.current, self.earlier = new, before
-            self.say(
-                f"version {new.version} answers from now on, {before.version} did (engine {new.tagger.engine.name})"
-            )
-        elif (new.tagger.engine.name, new.artefact) != (before.tagger.engine.name, before.artefact):
+            self.say(f"version {new.version} answers from now on, {before.version} did (engine {new.work.engine})")
+        elif (new.work.engine, new.artefact) != (before.work.engine, before.artefact):
             self.current, self.earlier = new, self.earlier if self.store else before
-            self.say(f"engine {new.tagger.engine.name} answers from now on, {before.tagger.engine.name} did")
+            self.say(f"engine {new.work.engine} answers from now on, {before.work.engine} did")
         return self.current
 
     def _load(self, version: str | None = None) -> Loaded:
         """The model of the folder; of a store, this version or the current one."""
         folder = (self.store.path(version or self.store.version) if self.store else self.path).resolve()
-        if self.store:
-            return self._read(folder, folder)
-        with ExitStack() as stack:
-            return self._read(folder, self._copied(folder, stack))
+        with self._files(folder) as place:
+            return self._read(folder, place)
 
-    def _copied(self, folder: Path, stack: ExitStack) -> Path:
-        """A copy to load from: weights are mapped, and whoever wrote over a mapped file would kill this process.
+    @contextmanager
+    def _files(self, folder: Path) -> Iterator[Path]:
+        """Where to load a checkpoint from: a copy, for weights are mapped, and whoever wrote over them would kill the process.
 
         What is mapped outlives the copy's deletion. The versions of a store are never written over.
         """
-        try:
-            place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="standpoint-"))) / "checkpoint"
-            shutil.copytree(folder, place, ignore_dangling_symlinks=True)
-        except (OSError, shutil.Error) as error:
-            if folder.is_dir():
-                self.say(f"{folder} cannot be copied ({first_line(error)}): do not write over it while it is served")
-            return folder
-        return place
+        if self.store:
+            yield folder
+            return
+        with ExitStack() as stack:
+            try:
+                place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="standpoint-"))) / "checkpoint"
+                shutil.copytree(folder, place, ignore_dangling_symlinks=True)
+            except (OSError, shutil.Error) as error:
+                if folder.is_dir():
+                    told = f"{folder} cannot be copied ({first_line(error)}): do not write over it while it is served"
+                    self.say(told)
+                place = folder
+            yield place
+
+    @contextmanager
+    def _again(self, folder: Path, identity: str) -> Iterator[Path]:
+        with self._files(folder) as place:
+            if not _complete(place) or version(place) != identity:
+                raise CheckpointError(folder, f"no longer holds version {identity}")
+            yield place
 
     def _read(self, folder: Path, place: Path) -> Loaded:
-        """The tagger of a checkpoint, read from `place`, where a copy of `folder` is; errors name the folder."""
+        """The model of a checkpoint, read from `place`, where a copy of `folder` is; errors name the folder."""
+        work = None
         try:
             if problems := damages(place):
                 raise CheckpointError(folder, problems)
-            tagger = Tagger.load(place, engine=self.engine)
-            tagger.engine.load_all()
-            tagger.tag(TEXT, target="It is so.")
-            identity, artefact = version(place), artefacts.content(place, tagger.engine.name)
+            identity = version(place) if _complete(place) else ""
+            work = self.start(place, identity, partial(self._again, folder, identity))
+            artefact = artefacts.content(place, work.engine)
             if not _complete(folder) or version(folder) != identity:
                 raise CheckpointError(folder, "changed while it was read; reload again once it is whole")
-        except CheckpointError as error:
-            named = [problem.replace(str(place), str(folder)) for problem in error.problems]
-            raise CheckpointError(folder, named) from error
-        except StandpointError:
-            raise
         except Exception as error:
+            if work is not None:
+                work.end()
+            if isinstance(error, CheckpointError):
+                named = [problem.replace(str(place), str(folder)) for problem in error.problems]
+                raise CheckpointError(folder, named) from error
+            if isinstance(error, StandpointError):
+                raise
             raise CheckpointError(folder, f"does not answer ({first_line(error)}); train it again") from error
-        return Loaded(tagger, identity, artefact, folder)
+        model = Loaded(work, identity, artefact, folder)
+        weakref.finalize(model, work.end)
+        return model
 
 
 def damages(folder: Path) -> list[str]:

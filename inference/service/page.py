@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from importlib.resources import files
 from string import Template
 
-from annotations.document import Document
+from annotations.document import Document, Label, Labels, Span
 from annotations.pages.render import article, legend, safe, sheet
 from annotations.schema import Schema
+from inference.service.messages import DocumentIn
 from inference.service.models import Loaded
 
 TARGET = """<label for="target">Target</label>
@@ -32,13 +34,20 @@ class Page:
         return self._made[1:]
 
 
-def fragment(document: Document, schema: Schema) -> bytes:
-    """A tagged document as the page shows it: HTML in which its text is escaped."""
+def fragment(item: DocumentIn, answer: bytes, schema: Schema) -> bytes:
+    """A document that was answered in code points as the page shows it: HTML in which its text is escaped."""
+    labels: dict[str, Labels] = {
+        layer: tuple(Span.model_validate(one) for one in found)
+        if isinstance(found, list)
+        else Label.model_validate(found)
+        for layer, found in json.loads(answer)["labels"].items()
+    }
+    document = Document(id=item.id or "text", text=item.text, target=item.target, labels=labels)
     return "".join(article(document, schema, 1)).encode()
 
 
 def _render(model: Loaded, needs_token: bool) -> tuple[bytes, str]:
-    schema = model.tagger.schema
+    schema = model.work.schema
     style, script = sheet(schema) + _file("page.css"), _file("page.js")
     filled = Template(_file("page.html")).substitute(
         style=style,

@@ -17,6 +17,9 @@ from inference.service.config import ServiceConfig
 if TYPE_CHECKING:
     from inference.listening import Application
     from inference.service.api import Api
+    from inference.service.metrics import Metrics
+    from inference.service.models import Again, Start
+    from inference.service.worker import Work
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SWITCH_SECONDS = 0.0005
@@ -35,13 +38,13 @@ def serve(checkpoint: Path, config: ServiceConfig, say: Callable[[str], None]) -
     few_arenas()
     from inference.listening import serve as listen
 
-    _quiet()
+    quiet()
     sys.setswitchinterval(SWITCH_SECONDS)
     api, app = prepare(checkpoint, config, access, say)
     if access.open and config.host not in LOOPBACK:
         say(f"no token is set: whoever reaches {config.host}:{config.port} is answered")
     now, ended = api.models.current, keep_trimmed()
-    say(f"version {now.version} answers (engine {now.tagger.engine.name})")
+    say(f"version {now.version} answers (engine {now.work.engine})")
     try:
         listen(
             app,
@@ -53,7 +56,7 @@ def serve(checkpoint: Path, config: ServiceConfig, say: Callable[[str], None]) -
         )
     finally:
         ended.set()
-        api.tagging.close()
+        api.models.close()
     say("ended")
 
 
@@ -71,8 +74,22 @@ def prepare(
     from inference.service.models import Models
     from inference.web import endpoints_application
 
-    api = Api(config, Models(checkpoint, config.engine, say), access, Metrics(), say)
+    metrics = Metrics()
+    api = Api(config, Models(checkpoint, _start(config, metrics, say), say), access, metrics, say)
     return api, endpoints_application(api.endpoints(), other=other_answer, write_seconds=config.timeouts.write)
+
+
+def _start(config: ServiceConfig, metrics: Metrics, say: Callable[[str], None]) -> Start:
+    """What lets a model tag, in this process or in others."""
+    from inference.service.worker import Worker, loaded
+    from inference.service.workers import Workers
+
+    def start(folder: Path, version: str, again: Again) -> Work:
+        if config.engine_workers:
+            return Workers(folder, version, config, again, metrics, say)
+        return Worker(loaded(folder, config.engine), version, config.batching, metrics)
+
+    return start
 
 
 def listening(config: ServiceConfig, api: Api) -> dict[str, Any]:
@@ -107,7 +124,7 @@ def _unheard(say: Callable[[str], None]) -> Callable[[str], None]:
 def _reload(api: Api) -> None:
     """As the path does it, without anybody to answer; the task is kept from being collected by what it ends with."""
     task = asyncio.ensure_future(_reloaded(api))
-    task.add_done_callback(lambda done: done.exception())
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
 
 async def _reloaded(api: Api) -> None:
@@ -120,7 +137,7 @@ async def _reloaded(api: Api) -> None:
             api.say(problem.detail)
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """No bars of the library that loads weights."""
     import transformers
 
