@@ -1,9 +1,10 @@
 """How fast is the service? Latency against offered load up to saturation, and its throughput beside the tagger's in process.
 
-Paragraphs of the gold articles, each made different by a number before it, are tagged in turns in process (`Tagger.tag`) and over
-HTTP as fast as it goes, by a service in a process of its own: rounds of all ways, of which the median counts, since machines are
-seldom quiet. Then one paragraph a request at rising rates from an open-loop client in a third process. Without a checkpoint the
-tagger has the default encoder and random heads: speed does not depend on what was learned.
+Paragraphs of the gold articles, each made different by a number before it, are tagged in turns in process (`Tagger.tag`) and
+over HTTP as fast as it goes, by a service in a process of its own, and by one whose documents several processes tag
+(`engine_workers`): rounds of all ways, of which the median counts, since machines are seldom quiet. Then one paragraph a request
+at rising rates from an open-loop client in a third process. Without a checkpoint the tagger has the default encoder and random
+heads: speed does not depend on what was learned.
 
 Run: python benchmarks/service_load.py --save benchmarks/results/service_load
 """
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -70,15 +72,16 @@ def drive(service: Service, bodies: Sequence[str], *options: str) -> dict[str, A
 
 
 def load_rows(
-    service: Service, texts: Sequence[str], base: float, seconds: float, loads: Sequence[float]
+    services: dict[str, Service], texts: Sequence[str], base: float, seconds: float, loads: Sequence[float]
 ) -> Iterator[Any]:
-    """One row for each offered load."""
+    """One row for each offered load and service."""
     bodies = [json.dumps({"text": text}) for text in texts]
-    for share in loads:
+    for share, (name, service) in product(loads, services.items()):
         rate = share * base
         found = drive(service, bodies, "--rate", f"{rate:.3f}", "--seconds", str(seconds))
         counted, times = found["counted"], np.array(found["times"] or [np.nan]) * 1000
         row = {
+            "service": name,
             "offered": rate,
             "answered": found["in_time"] / seconds,
             "p50_ms": float(np.percentile(times, 50)),
@@ -105,12 +108,13 @@ def ways(texts: Sequence[str]) -> dict[str, tuple[list[str], int]]:
     }
 
 
-def fast_rows(service: Service, tagger: Tagger, texts: Sequence[str], rounds: int) -> dict[str, list[Any]]:
+def fast_rows(services: dict[str, Service], tagger: Tagger, texts: Sequence[str], rounds: int) -> dict[str, list[Any]]:
     """Name of the way to what was measured in each round; the first way is in process."""
     found: dict[str, list[Any]] = {IN_PROCESS: []}
     for _ in range(rounds):
         found[IN_PROCESS].append({"answered": in_process(tagger, texts), "fill": 1.0})
-        for name, (bodies, clients) in ways(texts).items():
+        for (way, (bodies, clients)), (own, service) in product(ways(texts).items(), services.items()):
+            name = f"{way}{own}"
             told = drive(service, bodies, "--clients", str(clients))
             if set(told["statuses"]) != {"200"}:
                 raise SystemExit(f"{name}: answers were {told['statuses']}")
@@ -154,7 +158,7 @@ def table(fast: dict[str, list[Any]], loads: Sequence[Any], tokens: float) -> st
     ]
     for row in loads:
         cells = [
-            f"{row['offered']:.1f} ({row['offered'] / base:.0%})",
+            f"{row['offered']:.1f} ({row['offered'] / base:.0%}){row['service']}",
             f"{row['answered']:.1f}",
             *(f"{row[name]:.0f}" for name in ("p50_ms", "p99_ms")),
             f"{row['documents_a_batch']:.1f}",
@@ -181,15 +185,22 @@ def measure(path: Path, given: argparse.Namespace, folder: Path) -> tuple[str, d
         np.mean([len(window.ids) for text in texts[:200] for window in tagger.encode([Document(id="a", text=text)])])
     )
     in_process(tagger, texts[:50])
-    service = Service(path, folder / "service.log", [f"engine={tagger.engine.name}", *given.settings])
+    settings = [f"engine={tagger.engine.name}", *given.settings]
+    services: dict[str, Service] = {}
     try:
-        drive(service, [json.dumps({"text": text}) for text in texts[:50]])
-        fast = fast_rows(service, tagger, texts, given.rounds)
-        loads = list(load_rows(service, texts, median(fast[IN_PROCESS]), given.seconds, given.loads))
-        truncations = service.metrics()["standpoint_truncations_total"]
+        services[""] = Service(path, folder / "service.log", settings)
+        if given.workers:
+            own = [*settings, f"engine_workers={given.workers}"]
+            services[f", {given.workers} processes"] = Service(path, folder / "workers.log", own)
+        for service in services.values():
+            drive(service, [json.dumps({"text": text}) for text in texts[:50]])
+        fast = fast_rows(services, tagger, texts, given.rounds)
+        loads = list(load_rows(services, texts, median(fast[IN_PROCESS]), given.seconds, given.loads))
+        truncations = sum(one.metrics()["standpoint_truncations_total"] for one in services.values())
     finally:
-        service.process.terminate()
-        service.process.wait(120)
+        for service in services.values():
+            service.process.terminate()
+            service.process.wait(120)
     text = f"{table(fast, loads, tokens)}\n\nTruncations: {truncations:.0f}."
     about = {"engine": tagger.engine.name, "tokens": tokens}
     return f"Engine {tagger.engine.name}.\n\n{text}", {
@@ -209,6 +220,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=20.0, help="of each offered load")
     parser.add_argument("--loads", type=float, nargs="+", default=LOADS, help="shares of the throughput in process")
+    parser.add_argument("--workers", type=int, default=2, help="processes of the second service; 0 for none")
     parser.add_argument("--settings", nargs="*", default=[], help="of the service, such as batching.tokens=4096")
     parser.add_argument("--save", type=Path)
     given = parser.parse_args()

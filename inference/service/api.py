@@ -141,7 +141,7 @@ class Api:
     async def health(self, _: Call) -> Answer:
         """Whether the process can do its work at all."""
         alive = self.models.current.work.alive
-        return _json(200 if alive else 503, {"status": "ok" if alive else "the model's thread has died"})
+        return _json(200 if alive else 503, {"status": "ok" if alive else "what tags has died"})
 
     async def readiness(self, _: Call) -> Answer:
         """Whether requests should be sent here."""

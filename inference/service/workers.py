@@ -18,6 +18,7 @@ from typing import Any
 
 from annotations.errors import CheckpointError, StandpointError, first_line
 from annotations.schema import Schema
+from inference.engines import artefacts
 from inference.service.batching import Answer, Observer, TaggedBatch
 from inference.service.config import ServiceConfig
 from inference.service.intake import FLOOR
@@ -111,6 +112,8 @@ class Link(asyncio.Protocol):
         self.closing = True
         with suppress(OSError):
             self._link.shutdown(socket.SHUT_RDWR)
+        if self._transport is None:
+            self._link.close()
 
     def how(self) -> str:
         """How the process ended, or is made to now."""
@@ -183,10 +186,11 @@ class Workers:
     ) -> None:
         self._version, self._config, self._again = version, config, again
         self._observer, self._say = observer, say
-        self._threads = max(1, len(os.sched_getaffinity(0)) // config.engine_workers)
+        self._threads = max(1, _cores() // config.engine_workers)
         self._number, self._ended = 0, False
         self._starting: set[asyncio.Task[None]] = set()
         self._links, self.engine, self.schema = self._started(folder, config.engine_workers)
+        self._artefact = artefacts.content(folder, self.engine)
 
     def _started(self, folder: Path, count: int) -> tuple[list[Link], str, Schema]:
         links = [Link(self._threads, self._observer, self._died) for _ in range(count)]
@@ -266,4 +270,11 @@ class Workers:
 
     def _another(self) -> list[Link]:
         with self._again() as folder:
+            if artefacts.content(folder, self.engine) != self._artefact:
+                raise CheckpointError(folder, f"no longer holds the artefact of {self.engine} that answers")
             return self._started(folder, 1)[0]
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
