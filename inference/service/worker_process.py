@@ -73,7 +73,9 @@ def main() -> None:
                 worker = _load(outbox, *rest)
             elif kind == "tag":
                 number, item, offsets = rest
-                assert worker is not None
+                if worker is None or not worker.alive:
+                    # Better dead than silent: what it was asked is given to another process.
+                    os._exit(1)
                 under_way[number] = done = worker.submit(item, offsets)
                 done.add_done_callback(partial(_answer, outbox, under_way, number))
             elif kind == "cancel" and (taken_back := under_way.get(rest[0])):
