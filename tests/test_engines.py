@@ -32,7 +32,11 @@ from inference.config import TaggerConfig
 from inference.engines import artefacts, choice, export, onnx, openvino
 from inference.engines.engine import TARGET_TOKENS, Encode, Engine
 from inference.model import Logits
+from inference.service.config import ServiceConfig
+from inference.service.metrics import Metrics
 from inference.service.models import Models
+from inference.service.running import starter
+from inference.service.worker import Worker
 from inference.tagger import Encoded, Tagger
 from inference.verification import record, verify
 from training.cli import app
@@ -334,7 +338,10 @@ def test_a_service_reads_side_by_side_from_a_copy_that_is_gone(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    served = Models(folder, name, lambda _: None).current.tagger
+    start = starter(ServiceConfig(engine=name), Metrics(), print)
+    work = Models(folder, start, print).current.work
+    assert isinstance(work, Worker)
+    served = work.tagger
     many = bare(gold)
     assert len(served.read(many)[1]) >= served.engine.at_once == 4
     assert labels(served.tag_all(many)) == labels(Tagger.load(folder, engine=name).tag_all(many))

@@ -75,11 +75,11 @@ def prepare(
     from inference.web import endpoints_application
 
     metrics = Metrics()
-    api = Api(config, Models(checkpoint, _start(config, metrics, say), say), access, metrics, say)
+    api = Api(config, Models(checkpoint, starter(config, metrics, say), say), access, metrics, say)
     return api, endpoints_application(api.endpoints(), other=other_answer, write_seconds=config.timeouts.write)
 
 
-def _start(config: ServiceConfig, metrics: Metrics, say: Callable[[str], None]) -> Start:
+def starter(config: ServiceConfig, metrics: Metrics, say: Callable[[str], None]) -> Start:
     """What lets a model tag, in this process or in others."""
     from inference.service.worker import Worker, loaded
     from inference.service.workers import Workers
