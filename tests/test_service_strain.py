@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from service_help import JSON, NDJSON, Running, in_thread, make_checkpoint
 
 from inference.config import TaggerConfig
-from inference.listening import server
+from inference.listening import HANG_UP, listener, server
 from inference.service.intake import Intake
 from inference.service.messages import DocumentIn, Options
 from inference.service.problems import MOST_KEYS, Kind, Problem, invalid
@@ -217,6 +217,28 @@ def test_it_ends_whatever_goes_wrong_before() -> None:
         return bool(ending.should_exit)
 
     assert asyncio.run(end())
+
+
+def test_answers_do_not_wait_for_the_client_to_own_to_their_first_part() -> None:
+    """Head and body are sent apart, and by default the system keeps the second back until the first is acknowledged."""
+    delays: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        link = scope["state"][HANG_UP].__self__.transport.get_extra_info("socket")
+        delays.append(link.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    with listener("127.0.0.1", 0) as found:
+        running = server(app, drain_seconds=1)
+        thread = threading.Thread(target=running.run, kwargs={"sockets": [found]})
+        thread.start()
+        try:
+            assert httpx.get(f"http://127.0.0.1:{found.getsockname()[1]}").text == "ok"
+        finally:
+            running.should_exit = True
+            thread.join(60)
+    assert delays == [1]
 
 
 async def side_by_side(
