@@ -5,7 +5,7 @@ It knows shapes and padding, not labels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -13,6 +13,9 @@ import torch
 from torch import Tensor
 
 from inference.windows import Window
+
+Sizes = Callable[[Sequence[int]], list[int]]
+"""From the widths of windows, the widest first, to how many of them go into each batch."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,11 @@ class Batch:
         return {name: getattr(self, name) for name in names}
 
 
-def batches(windows: Sequence[Window], budget: int, pad: int, step: int = 1) -> Iterator[Batch]:
-    """Windows of similar length together, as many as fit into a budget of padded tokens; widths are multiples of `step`."""
+def batches(windows: Sequence[Window], sizes: Sizes, pad: int, step: int = 1) -> Iterator[Batch]:
+    """Windows of similar length together, as many as `sizes` says; widths are multiples of `step`."""
     order = sorted(range(len(windows)), key=lambda place: len(windows[place].ids), reverse=True)
     places = iter(order)
-    for size in batch_sizes([rounded(len(windows[place].ids), step) for place in order], budget):
+    for size in sizes([rounded(len(windows[place].ids), step) for place in order]):
         yield collate(windows, list(islice(places, size)), pad, step)
 
 
@@ -66,12 +69,21 @@ def batch_sizes(lengths: Sequence[int], budget: int) -> list[int]:
     return sizes
 
 
-def padding(windows: Sequence[Window], budget: int, step: int = 1) -> int:
+def even_budget(lengths: Sequence[int], most: int) -> int:
+    """The smallest budget with which `batch_sizes` makes `most` batches or fewer."""
+    low, high = sum(lengths) // most, sum(lengths[:1]) * len(lengths)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if len(batch_sizes(lengths, middle)) <= most else (middle + 1, high)
+    return low
+
+
+def padding(windows: Sequence[Window], sizes: Sizes, step: int = 1) -> int:
     """How many tokens of padding `batches` adds to some windows."""
     lengths = sorted((len(window.ids) for window in windows), reverse=True)
     widths = [rounded(length, step) for length in lengths]
     added = start = 0
-    for size in batch_sizes(widths, budget):
+    for size in sizes(widths):
         added += size * widths[start] - sum(lengths[start : start + size])
         start += size
     return added

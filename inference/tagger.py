@@ -128,15 +128,14 @@ class Tagger:
 
     def batches(self, windows: Sequence[Window]) -> list[Batch]:
         """Some windows in the batches that suit the engine."""
-        return list(batches(windows, self.budget(windows), self.tokenizer.pad_token_id, self.engine.step))
+        return list(batches(windows, self._sizes, self.tokenizer.pad_token_id, self.engine.step))
 
     def padding(self, windows: Sequence[Window]) -> int:
         """How many tokens of padding are read with some windows."""
-        return padding(windows, self.budget(windows), self.engine.step)
+        return padding(windows, self._sizes, self.engine.step)
 
-    def budget(self, windows: Sequence[Window]) -> int:
-        """How many padded tokens a batch of these windows has at most: the config's, or fewer where cores would be idle."""
-        return self.engine.budget(sum(len(window.ids) for window in windows), self.config.batch_tokens)
+    def _sizes(self, lengths: Sequence[int]) -> list[int]:
+        return self.engine.sizes(lengths, self.config.batch_tokens)
 
     def tag_encoded(self, encoded: Sequence[Encoded]) -> list[Document]:
         """Label documents that were encoded one by one; their windows share batches."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.batches import batch_sizes
+from inference.batches import batch_sizes, even_budget
 from training.batching import EpochLoader, TokenBatches
 
 LENGTHS = st.lists(st.integers(1, 256), min_size=1, max_size=80)
@@ -35,6 +35,14 @@ def test_no_batch_could_take_one_window_more(lengths: list[int], budget: int) ->
         assert size == 1 or size * falling[start] <= budget
         assert start + size == len(lengths) or (size + 1) * falling[start] > budget
         start += size
+
+
+@given(LENGTHS, st.integers(1, 16))
+def test_a_few_batches_are_as_even_as_can_be(lengths: list[int], most: int) -> None:
+    falling = sorted(lengths, reverse=True)
+    budget = even_budget(falling, most)
+    assert len(batch_sizes(falling, budget)) <= most
+    assert budget == sum(lengths) // most or len(batch_sizes(falling, budget - 1)) > most
 
 
 @given(LENGTHS, st.integers(1, 2000), st.integers(2, 5))

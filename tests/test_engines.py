@@ -26,7 +26,7 @@ from annotations.errors import CheckpointError, ConfigError
 from annotations.reading import annotated_documents
 from annotations.storage import write_jsonl
 from inference import checkpoint
-from inference.batches import Batch
+from inference.batches import Batch, batch_sizes
 from inference.checkpoint_files import WEIGHTS
 from inference.config import TaggerConfig
 from inference.engines import artefacts, choice, export, onnx, openvino
@@ -197,11 +197,22 @@ def test_a_few_windows_are_shared_out_among_the_cores(folder: Path, monkeypatch:
         (1, exported, few, most),
     ):
         monkeypatch.setattr(torch, "get_num_threads", lambda cores=cores: cores)
-        assert tagger.budget([window] * count) == wanted
+        lengths = [len(window.ids)] * count
+        assert tagger.engine.sizes(lengths, most) == batch_sizes(lengths, wanted)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     some = [Document(id=str(number), text=f"{number} {text[:120]}") for number in range(6)]
     assert len(exported.read(some)[1]) > len(plain.read(some)[1])
-    assert labels(exported.tag_all(some)) == labels(plain.tag_all(some))
+    found = labels(exported.tag_all(some))
+    assert found == labels(plain.tag_all(some))
+    fresh = Tagger.load(folder, engine="openvino").engine
+    assert fresh.sizes([40, 40], 100) == [2], "for two windows, what reads side by side would be loaded"
+    exported.engine.load_all()
+    sizes = exported.engine.sizes
+    assert [sizes([40], 100), sizes([40, 40], 100), sizes([40, 40, 32, 24], 100)] == [[1], [1, 1], [2, 2]]
+    assert sizes([40, 40, 32, 24], 70) == [1, 1, 2]
+    assert [labels(exported.tag_all([one]))[0] for one in some] == found
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 16)
+    assert sizes([40] * 7, 1000) == [7] and sizes([40] * 8, 1000) == [1] * 8
 
 
 def test_few_documents_are_measured_on_the_same_batches(

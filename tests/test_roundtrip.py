@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -15,7 +16,7 @@ from test_windows import ODD, TEXTS, TOKENIZERS
 from annotations.document import Document, FrozenDict, Label, Labels, Span
 from annotations.schema import Schema
 from annotations.sentences import sentences
-from inference.batches import batches
+from inference.batches import batch_sizes, batches
 from inference.config import TaggerConfig
 from inference.decoding import decode, pool
 from inference.model import Logits
@@ -55,7 +56,7 @@ def test_perfect_logits_give_back_the_gold(
     windows = encode([gold], tokenizer, config)
     found = list(rows([gold], tokenizer, config))
     answers = []
-    for batch in batches(windows, config.batch_tokens, tokenizer.pad_token_id):
+    for batch in batches(windows, partial(batch_sizes, budget=config.batch_tokens), tokenizer.pad_token_id):
         made = [dict(found[place]) for place in batch.windows]
         for row in made:
             for kind in ("gold_tokens", "gold_sentences", "gold_documents"):
@@ -163,7 +164,7 @@ def test_training_rows_and_serving_give_the_same_logits(tagger: Tagger, config: 
     data = dataset(documents, tagger.tokenizer, config)
     windows = encode(documents, tagger.tokenizer, config)
     pad = tagger.tokenizer.pad_token_id
-    for batch in batches(windows, config.batch_tokens, pad):
+    for batch in batches(windows, partial(batch_sizes, budget=config.batch_tokens), pad):
         collated = collate_rows([data[place] for place in batch.windows], config, pad)
         with torch.inference_mode():
             trained = tagger.engine.model.eval()(**{name: collated[name] for name in batch.tensors()})

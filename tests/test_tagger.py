@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from annotations.document import Document, Span, claim
 from annotations.errors import DocumentError
 from annotations.lint.edges import mid_word
 from annotations.sentences import _sentences, sentences
-from inference.batches import batches, padding
+from inference.batches import batch_sizes, batches, padding
 from inference.tagger import Tagger
 
 LONG = ("The Taliban met al-Qaeda in Kabul on Friday. Officials denied it. " * 3100)[:200_000]
@@ -199,9 +199,10 @@ def test_padding_is_counted_as_batches_have_it(tagger: Tagger, texts: list[str],
     windows = tagger.encode(
         [Document(id=str(number), text=text, target="A claim.") for number, text in enumerate(texts)]
     )
-    made = list(batches(windows, budget, 0, step))
+    sizes = partial(batch_sizes, budget=budget)
+    made = list(batches(windows, sizes, 0, step))
     masks = [batch.attention_mask for batch in made]
-    assert padding(windows, budget, step) == sum(int((mask == 0).sum()) for mask in masks)
+    assert padding(windows, sizes, step) == sum(int((mask == 0).sum()) for mask in masks)
     assert sorted(place for batch in made for place in batch.windows) == list(range(len(windows)))
     for batch in made:
         assert batch.input_ids.shape[1] % step == batch.target_ids.shape[1] % step == 0

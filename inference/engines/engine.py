@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from annotations.errors import first_line
-from inference.batches import Batch, batch_sizes
+from inference.batches import Batch, batch_sizes, even_budget
 from inference.model import Logits, StandpointModel, longest_input
 
 Encode = Callable[[Tensor, Tensor], Tensor]
@@ -24,7 +24,7 @@ Encode = Callable[[Tensor, Tensor], Tensor]
 TARGET_TOKENS = 4096
 """Targets are encoded in parts of at most so many tokens."""
 LEAST = 160
-"""Tokens; smaller batches are not made for the sake of the cores."""
+"""Tokens; smaller batches are not made for more than one for each core."""
 Load = Callable[[int], Encode]
 """Loads an encoder that so many threads call at once; they share the cores among them."""
 
@@ -61,10 +61,24 @@ class Engine:
         """So many batches of one caller are with the workers or wait for them, so that no worker waits for a batch."""
         return 2 * self.workers if self.workers > 1 else 1
 
-    def budget(self, tokens: int, most: int) -> int:
-        """How many of so many tokens to put into a batch, `most` or fewer: enough batches for all cores, none very small."""
-        share = tokens // self.at_once
-        return min(most, share) if self.at_once > 1 and share >= LEAST else most
+    def sizes(self, lengths: Sequence[int], budget: int) -> list[int]:
+        """How many windows of these lengths, the longest first, to put into each batch of at most `budget` padded tokens.
+
+        Smaller ones for the sake of the cores: many, or of few tokens one for each core.
+        """
+        share = sum(lengths) // self.at_once
+        if self.workers > 1 and share >= LEAST:
+            budget = min(budget, share)
+        elif self._few(len(lengths)):
+            budget = min(budget, even_budget(lengths, self.workers))
+        return batch_sizes(lengths, budget)
+
+    def _few(self, count: int) -> bool:
+        """Whether so many batches, though fewer than `at_once`, are read sooner each by one core than one after another by all.
+
+        It gains less than it takes to load what reads so.
+        """
+        return self._several is not None and count >= max(2, self.workers // 2)
 
     def load_all(self) -> None:
         """Load now what would be loaded when it is first needed; afterwards the engine's files may go."""
@@ -79,7 +93,7 @@ class Engine:
 
         Callers in several threads take turns, so that none waits for all batches of another.
         """
-        encode = self._one_core() if len(batches) >= self.at_once > 1 else None
+        encode = self._one_core() if len(batches) >= self.at_once > 1 or self._few(len(batches)) else None
         found: list[Future[Logits]] = [Future() for _ in batches]
         pool, ahead = self._pool(), self.at_once
 

@@ -95,9 +95,9 @@ def load(folder: Path, streams: int, *, bf16: bool) -> Encode:
         "ENABLE_CPU_PINNING": False,
         # With 8-bit weights: as many activations of one token share a scale, so that no text depends on its neighbours.
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": 128,
-        # Every shape of a batch leaves something in this cache: enough for what a long stream has of them, whose widths are
-        # multiples of 8, and no more; with 64 a graph in 8 bits prepared the same shapes again and again.
-        "CPU_RUNTIME_CACHE_CAPACITY": "512",
+        # Every shape of a batch leaves something in this cache, in 8 bits twenty entries of 2 MB in all: enough for some fifty
+        # shapes, what a service sees of them, whose widths are multiples of 8, and no more.
+        "CPU_RUNTIME_CACHE_CAPACITY": "1024",
     }
     model = openvino.Core().compile_model(folder / GRAPH, "CPU", settings)
     with _preparing:
