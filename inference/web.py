@@ -10,7 +10,7 @@ import asyncio
 import json
 import traceback
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from annotations.errors import StandpointError
@@ -169,6 +169,14 @@ class Call:
                 yield chunk
         except ClientDisconnect:
             raise HungUpError from None
+
+    async def discard(self, seconds: float) -> None:
+        """Read what is still to come of the body, for so long at most; where a connection ends before, its answer may be lost."""
+        # starlette's RuntimeError says that all has been read.
+        with suppress(TimeoutError, HungUpError, RuntimeError):
+            async with asyncio.timeout(seconds):
+                async for _ in self.chunks():
+                    pass
 
     async def gone(self) -> None:
         """Wait until the client is gone; only after the body has been read."""

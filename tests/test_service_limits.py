@@ -386,3 +386,16 @@ def test_while_it_ends_it_answers_what_came_and_refuses_what_comes(checkpoint: P
         assert refused.headers["retry-after"] == "1" and refused.headers["connection"] == "close"
     busy.join()
     assert [reply.status_code for reply in replies] == [200]
+
+
+def test_who_is_refused_while_it_ends_gets_the_answer_though_its_body_is_long(checkpoint: Path) -> None:
+    """A system that closes a connection on which something came unread resets it, and drops what was not sent yet."""
+    with in_thread(checkpoint) as running:
+        assert running.api is not None
+        running.api.state.draining = True
+        body = json.dumps({"text": "a" * 3_000_000}).encode()
+        with socket.create_connection(running.address, timeout=30) as link:
+            link.sendall(f"POST /v1/tag HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n".encode())
+            link.sendall(body)
+            answer = b"".join(iter(lambda: link.recv(1000), b""))
+    assert answer.startswith(b"HTTP/1.1 503") and answer.endswith(b"}")

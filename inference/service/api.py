@@ -39,6 +39,8 @@ Handler = Callable[[Call], Awaitable[Answer]]
 Say = Callable[[str], None]
 SMALL = 10_000
 """Bytes of a body or line that is read at once, without a thread."""
+DISCARD_SECONDS = 1
+"""While the service ends, it waits so long for the rest of a request that it refuses."""
 T = TypeVar("T")
 
 
@@ -272,6 +274,8 @@ class Api:
             try:
                 found = await handle(call)
             except Problem as problem:
+                if self.state.draining:
+                    await call.discard(DISCARD_SECONDS)
                 found = problem_answer(problem, closing=self.state.draining)
             except HungUpError:
                 self._done(call, path, 499, began)
